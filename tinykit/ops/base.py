@@ -1,0 +1,123 @@
+"""What an operator is: one file in this folder, with one `OPERATOR` (or several `OPERATORS`).
+
+The file holds the operator's attributes, its shape rule, its integer reference in NumPy, its
+gradient rule, its cost, how it is imported from TFLite and how it is called in C.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
+
+from tinykit.errors import PlanError
+from tinykit.ir import Array, Attributes, Graph, Op
+
+if TYPE_CHECKING:
+    from tinykit.importers.tflite_node import TfliteNode
+    from tinykit.ops.evaluate import Run
+    from tinykit.ops.tape import Tape
+
+A = TypeVar("A", bound=Attributes)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A constant array that a descriptor points to; equal tables are stored once."""
+
+    ctype: str  # "int8_t", "int32_t", "float", …
+    values: Array
+    item: str = "tables"  # the line of the memory map that pays for it
+
+
+@dataclass(frozen=True)
+class Address:
+    """The address of a flash or parameter tensor inside a descriptor."""
+
+    tensor: str
+
+
+Field = int | float | Table | Address | "Struct" | None
+
+
+@dataclass(frozen=True)
+class Struct:
+    """A constant C struct: `ctype` is declared in firmware/lib/tinykit; None is a null pointer.
+
+    Fields that are left out are zero, so name them all: the emitter refuses unknown names.
+    """
+
+    ctype: str
+    fields: dict[str, Field]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a runtime function: `function(&descriptor, arguments…)`.
+
+    Arguments are names of tensors of the op (passed as pointers) or one of the words
+    "$scratch", "$trainer", "$target", "$step".  `scratch` is in bytes, 4-aligned.
+    """
+
+    function: str
+    descriptor: Struct | None
+    arguments: tuple[str, ...]
+    scratch: int = 0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an op costs: multiply-accumulates and bytes read and written."""
+
+    macs: int = 0
+    elements: int = 0  # outputs that are requantized or otherwise computed one by one
+
+
+@dataclass(frozen=True)
+class Support:
+    """A line of the supported-operators table."""
+
+    note: str = ""
+    gradient: bool = False
+    tflite: tuple[str, ...] = field(default=())
+
+
+class Operator(abc.ABC, Generic[A]):
+    """Base class of all operators; instances carry no state."""
+
+    kind: ClassVar[str]
+    tflite: ClassVar[tuple[str, ...]] = ()  # names of the TFLite builtins that become this
+    note: ClassVar[str] = ""  # what is and is not supported, for the operators table
+    trainable: ClassVar[bool] = False  # has weights that an update plan may name
+    in_place: ClassVar[int | None] = None  # the input that output 0 may overwrite
+    alias: ClassVar[bool] = False  # output 0 is input 0's bytes under another shape: no code
+
+    def attributes(self, op: Op) -> A:
+        """The op's attributes, typed."""
+        return cast(A, op.attributes)
+
+    @abc.abstractmethod
+    def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
+        """The shape each output must have, from the inputs' shapes; ModelError if impossible."""
+
+    @abc.abstractmethod
+    def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
+        """The outputs, then the new values of `op.updates`, by the NumPy reference."""
+
+    @abc.abstractmethod
+    def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
+        """How it is done in C."""
+
+    def cost(self, graph: Graph, op: Op) -> Cost:
+        return Cost(elements=sum(graph[name].size for name in op.outputs))
+
+    def gradient(self, op: Op, tape: Tape) -> None:
+        """Emit the backward ops of `op` on the tape."""
+        raise PlanError(
+            f"layer {op.name}: {self.kind} has no gradient yet",
+            "choose a plan that trains only layers behind it",
+        )
+
+    def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
+        """The ops that a TFLite operator becomes (usually one); ModelError if unsupported."""
+        raise NotImplementedError(f"{self.kind} is not imported from TFLite")

@@ -1,0 +1,145 @@
+"""CONV_2D: int8 convolution, NHWC, per-channel weights, as TensorFlow Lite Micro computes it.
+
+Inputs: x [1, H, W, C], weights [O, KH, KW, K], bias [O] (or absent), rest [O, KH, KW, C-K] (or
+absent).  `rest` holds the weights of the input channels behind the first K: a partly trained
+layer keeps its first K input channels in SRAM and the rest in flash.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tinykit.errors import ModelError
+from tinykit.ir import Array, Attributes, Graph, Op
+from tinykit.ops.base import Address, Call, Cost, Field, Operator, Struct, Table
+from tinykit.ops.evaluate import Run
+from tinykit.ops.fixed_point import activation_range, exact, quantize_multipliers, requantize
+from tinykit.ops.window import Pair, Window
+
+if TYPE_CHECKING:
+    from tinykit.ops.tape import Tape
+
+
+@dataclass(frozen=True)
+class Conv2DAttributes(Attributes):
+    """stride, dilation: (height, width); padding: (top, bottom, left, right)."""
+
+    stride: Pair = (1, 1)
+    dilation: Pair = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    activation: str = "none"
+
+
+def window_of(graph: Graph, op: Op) -> Window:
+    """The window of a convolution from its attributes and weights."""
+    attributes = op.attributes
+    assert isinstance(attributes, Conv2DAttributes)
+    kernel = graph[op.inputs[1]].shape[1:3]
+    return Window(
+        (kernel[0], kernel[1]), attributes.stride, attributes.dilation, attributes.padding
+    )
+
+
+def output_multipliers(graph: Graph, op: Op) -> tuple[Array, Array]:
+    """multiplier, shift per output channel (or one): all in double, as TFLM's convolutions."""
+    scale_x = graph[op.inputs[0]].quant.scale0
+    scale_y = graph[op.outputs[0]].quant.scale0
+    return quantize_multipliers([scale_x * s / scale_y for s in graph[op.inputs[1]].quant.scale])
+
+
+def joined_weights(run: Run, op: Op) -> Array:
+    """Both weight blocks, [O, KH, KW, C]."""
+    rest = run.value_or_none(op.inputs[3] if len(op.inputs) > 3 else "")
+    weights = run[op.inputs[1]]
+    return weights if rest is None else np.concatenate([weights, rest], axis=3)
+
+
+def accumulators(x: Array, weights: Array, bias: Array | None, window: Window) -> Array:
+    """x - zero_point [H, W, C], weights [O, KH, KW, C] -> int64 [OH, OW, O]."""
+    patches = window.patches(exact(x))
+    oh, ow = patches.shape[:2]
+    flat = patches.reshape(oh * ow, -1) @ exact(weights).reshape(weights.shape[0], -1).T
+    acc = flat.astype(np.int64).reshape(oh, ow, -1)
+    return acc if bias is None else acc + bias.astype(np.int64)
+
+
+class Conv2D(Operator[Conv2DAttributes]):
+    kind = "conv2d"
+    tflite = ("CONV_2D",)
+    note = "int8, per-tensor or per-channel weights, any kernel, stride, dilation, padding"
+    trainable = True
+
+    def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
+        batch, height, width, channels = graph[op.inputs[0]].shape
+        weights = graph[op.inputs[1]].shape
+        rest = graph[op.inputs[3]].shape[3] if len(op.inputs) > 3 and op.inputs[3] else 0
+        if batch != 1 or weights[3] + rest != channels:
+            raise ModelError(
+                f"layer {op.name}: weights {list(weights)} do not fit input "
+                f"[{batch}, {height}, {width}, {channels}] (batch 1, no groups)"
+            )
+        oh, ow = window_of(graph, op).output_size(height, width)
+        return ((1, oh, ow, weights[0]),)
+
+    def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
+        graph, y = run.graph, run.graph[op.outputs[0]]
+        x = run[op.inputs[0]][0].astype(np.int32) - graph[op.inputs[0]].quant.zero_point0
+        bias = run.value_or_none(op.inputs[2])
+        acc = accumulators(x, joined_weights(run, op), bias, window_of(graph, op))
+        multiplier, shift = output_multipliers(graph, op)
+        low, high = activation_range(self.attributes(op).activation, y.quant)
+        return (requantize(acc, multiplier, shift, y.quant.zero_point0, low, high)[None],)
+
+    def cost(self, graph: Graph, op: Op) -> Cost:
+        y = graph[op.outputs[0]]
+        _, kh, kw, _ = graph[op.inputs[1]].shape
+        return Cost(macs=y.size * kh * kw * graph[op.inputs[0]].shape[3], elements=y.size)
+
+    def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
+        x, y = graph[op.inputs[0]], graph[op.outputs[0]]
+        window = window_of(graph, op)
+        struct = window.struct((x.shape[1], x.shape[2]), (y.shape[1], y.shape[2]))
+        activation = self.attributes(op).activation
+        return (convolution_call(graph, op, struct, output_multipliers(graph, op), activation),)
+
+    def gradient(self, op: Op, tape: Tape) -> None:
+        convolution_gradient(op, tape)
+
+
+def convolution_call(
+    graph: Graph, op: Op, window: Struct, multipliers: tuple[Array, Array], activation: str
+) -> Call:
+    """tk_conv2d_s8 for a convolution or a fully connected layer (a 1x1 convolution)."""
+    x, weights, y = graph[op.inputs[0]], graph[op.inputs[1]], graph[op.outputs[0]]
+    bias, rest = (op.inputs[i] if len(op.inputs) > i else "" for i in (2, 3))
+    low, high = activation_range(activation, y.quant)
+    channels = x.shape[-1]
+    taps = int(window.fields["kernel_height"]) * int(window.fields["kernel_width"])  # type: ignore[call-overload]
+    fields: dict[str, Field] = {
+        "window": window,
+        "weights": Address(weights.name),
+        "weights_rest": Address(rest) if rest else None,
+        "bias": Address(bias) if bias else None,
+        "multiplier": Table("int32_t", multipliers[0]),
+        "shift": Table("int8_t", multipliers[1]),
+        "input_channels": channels,
+        "split": weights.shape[-1],
+        "output_channels": y.shape[-1],
+        "input_zero_point": x.quant.zero_point0,
+        "output_zero_point": y.quant.zero_point0,
+        "activation_min": low,
+        "activation_max": high,
+        "per_channel": int(len(multipliers[0]) > 1),
+    }
+    return Call(
+        "tk_conv2d_s8",
+        Struct("tk_conv2d", fields),
+        (x.name, y.name, "$scratch"),
+        scratch=2 * taps * channels,
+    )
+
+
+OPERATOR = Conv2D()

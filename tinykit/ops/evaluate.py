@@ -1,0 +1,76 @@
+"""Runs a graph through the operators' NumPy references.
+
+Two modes. Integer: the arithmetic that the device does, bit for bit. Real: the forward pass is
+the same integers, but gradients are float64 in real units and never rounded: the
+straight-through gradient that integer training is held against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tinykit.ir import Array, Graph
+from tinykit.ops.registry import operator
+
+
+@dataclass
+class Step:
+    """What a training step knows and finds out; the C side's tk_trainer and tk_step."""
+
+    label: int = 0
+    learning_rate: float = 0.0
+    seed: int = 0
+    index: int = 0  # number of the step, from 0
+    loss: float = 0.0
+    prediction: int = -1
+    rate: float = 0.0  # float32 learning rate times the step's gradient normalisation
+    normalisation: float = 1.0  # the power of two by which the loss gradient was divided
+    saturations: int = 0
+
+
+@dataclass
+class Run:
+    """One execution: the values of all tensors, by name."""
+
+    graph: Graph
+    values: dict[str, Array]
+    step: Step = field(default_factory=Step)
+    real: bool = False
+    gradients: dict[str, Array] = field(default_factory=dict)  # float64, of each parameter
+
+    def __getitem__(self, name: str) -> Array:
+        return self.values[name]
+
+    def value_or_none(self, name: str) -> Array | None:
+        return self.values[name] if name else None
+
+
+def initial_values(graph: Graph) -> dict[str, Array]:
+    """Constants and the initial values of the parameters."""
+    return {name: t.data for name, t in graph.tensors.items() if t.data is not None}
+
+
+def evaluate(
+    graph: Graph,
+    inputs: Mapping[str, Array],
+    *,
+    parameters: Mapping[str, Array] | None = None,
+    step: Step | None = None,
+    real: bool = False,
+) -> Run:
+    """Execute all ops in order; `parameters` override the initial values of trained tensors."""
+    values = initial_values(graph)
+    values.update(parameters or {})
+    for name in graph.inputs:
+        tensor = graph[name]
+        values[name] = np.ascontiguousarray(inputs[name], np.dtype(tensor.dtype)).reshape(
+            tensor.shape
+        )
+    run = Run(graph, values, step or Step(), real)
+    for op in graph.ops:
+        results = operator(op.kind).evaluate(op, run)
+        run.values.update(zip((*op.outputs, *op.updates), results, strict=True))
+    return run
