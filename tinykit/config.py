@@ -1,0 +1,179 @@
+"""`tinykit.toml`: one file that names a project's model, data, plan, board and target.
+
+Every CLI verb reads it; command-line flags override it. Paths in it are relative to the file.
+Anything wrong with it is a `UsageError` that names the file, the line, the key, and the way out.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tinykit.errors import UsageError
+
+CONFIG_NAME = "tinykit.toml"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ProjectSection(_Section):
+    """[project]: what the project is called; generated C is prefixed with this name."""
+
+    name: str = Field(default="model", pattern=r"^[a-z][a-z0-9_]{0,31}$")
+
+
+class ModelSection(_Section):
+    """[model]: the network. `path` is an int8 .tflite, or a .keras/.h5 file (needs TensorFlow)."""
+
+    path: str | None = None
+
+
+class DataSection(_Section):
+    """[data]: samples and labels.
+
+    Either `loader`, "file.py:function", called with the split's name and returning (x, y), or one
+    file per split (.npz with arrays x and y, .npy with x only, .csv with the label last).
+    """
+
+    loader: str | None = Field(default=None, pattern=r"^[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*$")
+    train: str | None = None
+    test: str | None = None
+    calibration: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSection:
+        if self.loader and (self.train or self.test or self.calibration):
+            raise ValueError("give either loader or files (train, test, calibration), not both")
+        return self
+
+
+class PlanSection(_Section):
+    """[plan]: the update plan's TOML file. Without it the firmware only infers."""
+
+    path: str | None = None
+
+
+class BoardSection(_Section):
+    """[board]: the board manifest's name, and tighter budgets than it states, in bytes."""
+
+    name: str = "mps2-an386"
+    sram: int | None = Field(default=None, gt=0)
+    flash: int | None = Field(default=None, gt=0)
+
+
+class TargetSection(_Section):
+    """[target]: where firmware runs, and for a real board its serial port."""
+
+    name: Literal["unicorn", "qemu", "renode", "serial"] = "unicorn"
+    port: str | None = None
+
+
+class BuildSection(_Section):
+    """[build]: `trace` compiles in the per-layer checksums that `tinykit verify` uses."""
+
+    trace: bool = True
+    directory: str = "build"
+
+
+class Config(_Section):
+    """A whole tinykit.toml."""
+
+    project: ProjectSection = ProjectSection()
+    model: ModelSection = ModelSection()
+    data: DataSection = DataSection()
+    plan: PlanSection = PlanSection()
+    board: BoardSection = BoardSection()
+    target: TargetSection = TargetSection()
+    build: BuildSection = BuildSection()
+
+
+def load_config(path: Path) -> Config:
+    """The validated contents of `path`. Raises UsageError naming file, line and key."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path}: no such file", "run in a project's folder, or `tinykit new DIR` to make one"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from None
+    return parse_config(text, str(path))
+
+
+def parse_config(text: str, source: str = CONFIG_NAME) -> Config:
+    """The validated contents of `text`; `source` names it in errors."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(*_syntax_error(str(error), text, source)) from None
+    try:
+        return Config.model_validate(table)
+    except ValidationError as error:
+        raise UsageError(*_first_error(error, text, source)) from None
+
+
+def _syntax_error(message: str, text: str, source: str) -> tuple[str, str]:
+    found = re.search(r"\(at line (\d+), column (\d+)\)", message)
+    line = int(found.group(1)) if found else len(text.splitlines())
+    plain = re.sub(r"\s*\(at .*\)$", "", message)
+    return f"{source}:{line}: not valid TOML: {plain}", 'strings need quotes: key = "value"'
+
+
+def _first_error(error: ValidationError, text: str, source: str) -> tuple[str, str]:
+    """Message and hint for the first mistake; the others come up once it is mended."""
+    first = error.errors(include_url=False)[0]
+    location = [str(part) for part in first["loc"]]
+    where = f"{source}:{_line_of(text, location)}"
+    if first["type"] == "extra_forbidden":
+        return _unknown_key(where, location)
+    name = f"[{location[0]}] {location[1]}" if len(location) > 1 else f"[{location[0]}]"
+    reason = first["msg"].removeprefix("Value error, ")
+    value = first["input"]
+    given = f", not {value!r}" if isinstance(value, str | int | float | bool) else ""
+    return f"{where}: {name}: {reason[0].lower()}{reason[1:]}{given}", _expected(location)
+
+
+def _unknown_key(where: str, location: list[str]) -> tuple[str, str]:
+    *section, key = location
+    known = _keys(section)
+    kind, place = ("key", f"[{section[0]}]") if section else ("section", "tinykit.toml")
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    listed = f"{place} knows {', '.join(known)}"
+    hint = f"did you mean `{near[0]}`? {listed}" if near else listed
+    return f"{where}: {place} has no {kind} `{key}`", hint
+
+
+def _keys(section: list[str]) -> list[str]:
+    model: Any = Config
+    for name in section:
+        model = model.model_fields[name].annotation
+    return list(model.model_fields)
+
+
+def _expected(location: list[str]) -> str:
+    """The docstring of the section that holds the mistake: its first paragraph on one line."""
+    field = Config.model_fields.get(location[0])
+    doc = (field.annotation.__doc__ or "") if field and field.annotation else ""
+    return " ".join(doc.split("\n\n")[0].split())
+
+
+def _line_of(text: str, location: list[str]) -> int:
+    """The line of the key (or of the section's header when the key isn't written out), from 1."""
+    section, header = "", 1
+    for number, line in enumerate(text.splitlines(), 1):
+        found = re.match(r"\s*\[\s*\"?([\w.-]+)\"?\s*\]", line)
+        if found:
+            section = found.group(1)
+            if section == location[0]:
+                header = number
+        key = re.match(r"\s*\"?([\w.-]+)\"?\s*=", line)
+        if key and [*([section] if section else []), *key.group(1).split(".")] == location[:2]:
+            return number
+    return header
