@@ -10,13 +10,34 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from tinykit.errors import UsageError
+from tinykit.units import parse_bytes
 
 CONFIG_NAME = "tinykit.toml"
+
+
+def _size(value: object) -> object:
+    """256KB in quotes is as good as 262144."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_bytes(value)
+    except UsageError as error:
+        raise ValueError(error.message) from None
+
+
+Size = Annotated[int, Field(gt=0), BeforeValidator(_size)]
 
 
 class _Section(BaseModel):
@@ -61,11 +82,11 @@ class PlanSection(_Section):
 
 
 class BoardSection(_Section):
-    """[board]: the board manifest's name, and tighter budgets than it states, in bytes."""
+    """[board]: the manifest's name, and tighter budgets than it states (262144 or "256KB")."""
 
     name: str = "mps2-an386"
-    sram: int | None = Field(default=None, gt=0)
-    flash: int | None = Field(default=None, gt=0)
+    sram: Size | None = None
+    flash: Size | None = None
 
 
 class TargetSection(_Section):
@@ -134,9 +155,12 @@ def _first_error(error: ValidationError, text: str, source: str) -> tuple[str, s
     if first["type"] == "extra_forbidden":
         return _unknown_key(where, location)
     name = f"[{location[0]}] {location[1]}" if len(location) > 1 else f"[{location[0]}]"
+    if first["type"] == "model_type":
+        return f"{where}: {name}: must be a table", _expected(location)
     reason = first["msg"].removeprefix("Value error, ")
     value = first["input"]
-    given = f", not {value!r}" if isinstance(value, str | int | float | bool) else ""
+    shown = isinstance(value, str | int | float | bool) and first["type"] != "value_error"
+    given = f", not {value!r}" if shown else ""
     return f"{where}: {name}: {reason[0].lower()}{reason[1:]}{given}", _expected(location)
 
 
@@ -158,10 +182,10 @@ def _keys(section: list[str]) -> list[str]:
 
 
 def _expected(location: list[str]) -> str:
-    """The docstring of the section that holds the mistake: its first paragraph on one line."""
+    """The docstring of the section that holds the mistake, on one line."""
     field = Config.model_fields.get(location[0])
     doc = (field.annotation.__doc__ or "") if field and field.annotation else ""
-    return " ".join(doc.split("\n\n")[0].split())
+    return " ".join(doc.split())
 
 
 def _line_of(text: str, location: list[str]) -> int:

@@ -1,0 +1,84 @@
+"""tinykit.toml: what is accepted, and that every mistake is named with its place and way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tinykit.config import load_config, parse_config
+from tinykit.errors import UsageError
+
+WHOLE = """
+[project]
+name = "gesture"
+[model]
+path = "model.tflite"
+[data]
+loader = "data.py:load"
+[plan]
+path = "plan.toml"
+[board]
+name = "mps2-an500"
+sram = "256KB"
+flash = 1048576
+[target]
+name = "qemu"
+[build]
+trace = false
+"""
+
+
+def test_whole_file() -> None:
+    config = parse_config(WHOLE)
+    assert config.project.name == "gesture"
+    assert config.model.path == "model.tflite"
+    assert config.board.sram == 256 * 1024
+    assert config.board.flash == 1 << 20
+    assert config.target.name == "qemu"
+    assert config.build.trace is False
+
+
+def test_empty_file_gives_defaults() -> None:
+    config = parse_config("")
+    assert (config.target.name, config.board.name) == ("unicorn", "mps2-an386")
+
+
+MISTAKES = [
+    ("[model]\npth = 'x'", "tinykit.toml:2: [model] has no key `pth`", "did you mean `path`?"),
+    ("[modl]\npath = 'x'", "tinykit.toml:1: tinykit.toml has no section `modl`", "`model`"),
+    ("x = 1", "tinykit.toml:1: tinykit.toml has no section `x`", "project, model, data"),
+    ("board.smar = 3", "tinykit.toml:1: [board] has no key `smar`", "`sram`"),
+    ("\n[board]\n\nsram = '64 apples'", "tinykit.toml:4: [board] sram: ", "256KB"),
+    ("[board]\nsram = -1", "tinykit.toml:2: [board] sram: ", "[board]"),
+    ("[board]\nsram = true", "tinykit.toml:2: [board] sram: ", "[board]"),
+    ("[project]\nname = '9 lives'", "tinykit.toml:2: [project] name: ", "[project]"),
+    ("[target]\nname = 'qmu'", "tinykit.toml:2: [target] name: ", "[target]"),
+    ("[build]\ntrace = 'yes'", "tinykit.toml:2: [build] trace: ", "[build]"),
+    ("model = 3", "tinykit.toml:1: [model]: must be a table", "[model]"),
+    ("[data]\nloader = 'a.py:f'\ntrain = 'x.npz'", "tinykit.toml:1: [data]: give either", "[data]"),
+    ("[data]\nloader = 'load'", "tinykit.toml:2: [data] loader: ", "file.py:function"),
+    ("[board]\nname = ", "tinykit.toml:2: not valid TOML", "quotes"),
+    ("[board\n", "tinykit.toml:1: not valid TOML", ""),
+    ("[board]\nname = [\n", "tinykit.toml:2: not valid TOML", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "message", "hint"), MISTAKES)
+def test_mistakes_name_place_and_way_out(text: str, message: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_config(text)
+    assert caught.value.message.startswith(message)
+    assert hint in caught.value.hint
+    assert "\n" not in caught.value.message + caught.value.hint
+    assert caught.value.exit_code == 2
+
+
+def test_missing_and_binary_files(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        load_config(tmp_path / "tinykit.toml")
+    (tmp_path / "tinykit.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_config(tmp_path / "tinykit.toml")
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_config(tmp_path)
