@@ -1,0 +1,270 @@
+"""The host's end of the link: one object per device, one method per thing it can do."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tinykit.errors import LinkError, UsageError
+from tinykit.link.messages import PROTOCOL_VERSION, Counters, Hello, Kind, Step
+from tinykit.link.session import Session
+
+Labels = Sequence[int] | NDArray[np.int32] | NDArray[np.int64]
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""
+
+
+class ModelIdentity(Protocol):
+    """What a manifest says about which model it belongs to."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def identity(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Predictions for a set of labelled samples."""
+
+    predictions: tuple[int, ...]
+    correct: int
+
+    @property
+    def accuracy(self) -> float:
+        """Share of correct predictions, 0 … 1."""
+        return self.correct / len(self.predictions) if self.predictions else 0.0
+
+
+class Client:
+    """Talks to the firmware at a pyserial URL.
+
+    Opens a session of its own; a device that another program has used before needs no reset. With a
+    manifest, a firmware made from another model is refused. `timeout` (seconds) is for a reply to
+    begin, `compute_timeout` for the model to run once the device has said that it is running;
+    a request without a reply is sent again up to `retries` times, and is done once in any case.
+    `elf` is only used to name the function in which a fault happened.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        manifest: ModelIdentity | None = None,
+        *,
+        timeout: float = 2.0,
+        retries: int = 4,
+        compute_timeout: float = 300.0,
+        baudrate: int = 115200,
+        elf: Path | None = None,
+    ) -> None:
+        self.url = url
+        self._session = Session(
+            url,
+            timeout=timeout,
+            retries=retries,
+            compute_timeout=compute_timeout,
+            baudrate=baudrate,
+            elf=elf,
+        )
+        try:
+            self.hello = self._greet(manifest)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the port; the device keeps what it has learnt."""
+        self._session.close()
+
+    def _greet(self, manifest: ModelIdentity | None) -> Hello:
+        hello = Hello.parse(self._session.request(Kind.HELLO, struct.pack("<H", PROTOCOL_VERSION)))
+        if manifest is not None and hello.identity != manifest.identity:
+            raise LinkError(
+                f"the firmware on {self.url} holds model '{hello.name}' ({hello.identity[:8]}), "
+                f"not '{manifest.name}' ({manifest.identity[:8]})",
+                "build and flash the firmware of this model",
+            )
+        return hello
+
+    def _require_training(self) -> None:
+        if not self.hello.trains:
+            raise LinkError(
+                f"the firmware of model '{self.hello.name}' only infers",
+                "generate it with an update plan and build it again",
+            )
+
+    # ---- blocks of data ----
+
+    def _write(self, kind: Kind, data: bytes, progress: Progress | None = None) -> None:
+        room = self.hello.payload - 4
+        for offset in range(0, len(data), room):
+            chunk = data[offset : offset + room]
+            self._session.request(kind, struct.pack("<I", offset) + chunk)
+            if progress is not None:
+                progress(offset + len(chunk), len(data))
+
+    def _read(self, kind: Kind, size: int, progress: Progress | None = None) -> bytes:
+        out = bytearray()
+        while len(out) < size:
+            count = min(self.hello.payload, size - len(out))
+            part = self._session.request(kind, struct.pack("<II", len(out), count))
+            if len(part) != count:
+                raise LinkError(f"{kind.name} on {self.url} gave {len(part)} bytes, not {count}")
+            out += part
+            if progress is not None:
+                progress(len(out), size)
+        return bytes(out)
+
+    def _write_input(self, sample: NDArray[np.int8]) -> int:
+        if sample.dtype != np.int8:
+            raise UsageError(
+                f"samples are int8 (quantized as the model's input), not {sample.dtype}"
+            )
+        data = sample.tobytes()
+        if len(data) != self.hello.input_bytes:
+            raise UsageError(
+                f"a sample of {len(data)} bytes does not fit model '{self.hello.name}': "
+                f"its input has {self.hello.input_bytes}"
+            )
+        self._write(Kind.WRITE_INPUT, data)
+        return zlib.crc32(data)
+
+    # ---- what a device does ----
+
+    def infer(self, sample: NDArray[np.int8]) -> NDArray[np.int8]:
+        """The model's outputs, int8, flat, for one sample of int8 in the input's shape."""
+        crc = self._write_input(sample)
+        reply = self._session.request(Kind.INFER, struct.pack("<I", crc))
+        size = self.hello.output_bytes
+        output = reply[4:] if len(reply) == 4 + size else self._read(Kind.READ_OUTPUT, size)
+        if len(reply) < 4 or zlib.crc32(output) != int.from_bytes(reply[:4], "little"):
+            raise LinkError(f"the outputs from {self.url} do not match their checksum")
+        return np.frombuffer(output, np.int8)
+
+    def train(self, sample: NDArray[np.int8], label: int) -> Step:
+        """One training step on the device: forward, loss, backward, update."""
+        self._require_training()
+        crc = self._write_input(sample)
+        try:
+            return Step.parse(self._session.request(Kind.TRAIN, struct.pack("<Ii", crc, label)))
+        except struct.error as error:
+            raise UsageError(f"label {label} is no class number") from error
+
+    def apply(self) -> None:
+        """Ends an accumulation of several samples early."""
+        self._require_training()
+        self._session.request(Kind.APPLY)
+
+    def reset(self) -> None:
+        """The parameters back to those the firmware was built with, step 0."""
+        self._require_training()
+        self._session.request(Kind.RESET)
+
+    def parameters(self, progress: Progress | None = None) -> bytes:
+        """All trained parameters, as the manifest lays them out."""
+        self._require_training()
+        data = self._read(Kind.READ_PARAMETERS, self.hello.parameter_bytes, progress)
+        if zlib.crc32(data) != self.parameters_crc():
+            raise LinkError(f"the parameters read from {self.url} do not match their checksum")
+        return data
+
+    def parameters_crc(self) -> int:
+        """The CRC-32 of all trained parameters, computed by the device."""
+        self._require_training()
+        return int.from_bytes(self._session.request(Kind.CHECK_PARAMETERS), "little")
+
+    def save(self, progress: Progress | None = None) -> bytes:
+        """What was learnt, in the model's own form, to be given back to `load`."""
+        self._require_training()
+        reply = self._session.request(Kind.SAVE)
+        if len(reply) != 8:
+            raise LinkError(f"the device's reply to SAVE has {len(reply)} bytes instead of 8")
+        size, crc = struct.unpack("<II", reply)
+        if size > self.hello.save_bytes:
+            raise LinkError(f"SAVE announces {size} bytes, HELLO at most {self.hello.save_bytes}")
+        data = self._read(Kind.READ_SAVED, size, progress)
+        if zlib.crc32(data) != crc:
+            raise LinkError(f"the saved parameters from {self.url} do not match their checksum")
+        return data
+
+    def load(self, saved: bytes, progress: Progress | None = None) -> None:
+        """Gives back what `save` returned. Another model's, or a damaged one, is refused."""
+        self._require_training()
+        if len(saved) > self.hello.save_bytes:
+            raise UsageError(
+                f"saved parameters of {len(saved)} bytes are not of model '{self.hello.name}' "
+                f"(at most {self.hello.save_bytes})"
+            )
+        self._write(Kind.WRITE_SAVED, saved, progress)
+        self._session.request(Kind.LOAD, struct.pack("<II", len(saved), zlib.crc32(saved)))
+
+    def counters(self) -> Counters:
+        """What the device counted."""
+        return Counters.parse(self._session.request(Kind.COUNTERS))
+
+    def trace(self, last: int) -> int:
+        """The CRC of the last run's trace; the next run's covers ops 0 … `last` (-1: none)."""
+        if not self.hello.traces:
+            raise LinkError(
+                f"the firmware on {self.url} was built without the layer trace",
+                "build it with the trace: `tinykit build --trace`",
+            )
+        return int.from_bytes(self._session.request(Kind.TRACE, struct.pack("<i", last)), "little")
+
+    # ---- many samples ----
+
+    def evaluate(
+        self,
+        samples: NDArray[np.int8],
+        labels: Labels,
+        progress: Progress | None = None,
+    ) -> Evaluation:
+        """Predictions (the largest output) for samples [n, …], compared with n labels."""
+        predictions = []
+        correct = 0
+        for index, (sample, label) in enumerate(_pairs(samples, labels)):
+            predictions.append(int(np.argmax(self.infer(sample))))
+            correct += predictions[-1] == label
+            if progress is not None:
+                progress(index + 1, len(samples))
+        return Evaluation(tuple(predictions), correct)
+
+    def train_all(
+        self,
+        samples: NDArray[np.int8],
+        labels: Labels,
+        progress: Progress | None = None,
+    ) -> list[Step]:
+        """One step for each of samples [n, …] with n labels, in order."""
+        steps = []
+        for index, (sample, label) in enumerate(_pairs(samples, labels)):
+            steps.append(self.train(sample, label))
+            if progress is not None:
+                progress(index + 1, len(samples))
+        return steps
+
+
+def _pairs(samples: NDArray[np.int8], labels: Labels) -> Iterable[tuple[NDArray[np.int8], int]]:
+    if len(samples) != len(labels):
+        raise UsageError(f"{len(samples)} samples but {len(labels)} labels")
+    return ((sample, int(label)) for sample, label in zip(samples, labels, strict=True))
