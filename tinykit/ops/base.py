@@ -7,8 +7,8 @@ gradient rule, its cost, how it is imported from TFLite and how it is called in 
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, Union, cast
 
 from tinykit.errors import PlanError
 from tinykit.ir import Array, Attributes, Graph, Op
@@ -37,7 +37,7 @@ class Address:
     tensor: str
 
 
-Field = int | float | Table | Address | "Struct" | None
+Field = Union[int, float, Table, Address, "Struct", None]  # noqa: UP007
 
 
 @dataclass(frozen=True)
@@ -71,15 +71,6 @@ class Cost:
 
     macs: int = 0
     elements: int = 0  # outputs that are requantized or otherwise computed one by one
-
-
-@dataclass(frozen=True)
-class Support:
-    """A line of the supported-operators table."""
-
-    note: str = ""
-    gradient: bool = False
-    tflite: tuple[str, ...] = field(default=())
 
 
 class Operator(abc.ABC, Generic[A]):

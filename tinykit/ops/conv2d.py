@@ -15,6 +15,7 @@ import numpy as np
 from tinykit.errors import ModelError
 from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Address, Call, Cost, Field, Operator, Struct, Table
+from tinykit.ops.convolution_gradient import convolution_gradient
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import activation_range, exact, quantize_multipliers, requantize
 from tinykit.ops.window import Pair, Window
@@ -50,13 +51,6 @@ def output_multipliers(graph: Graph, op: Op) -> tuple[Array, Array]:
     return quantize_multipliers([scale_x * s / scale_y for s in graph[op.inputs[1]].quant.scale])
 
 
-def joined_weights(run: Run, op: Op) -> Array:
-    """Both weight blocks, [O, KH, KW, C]."""
-    rest = run.value_or_none(op.inputs[3] if len(op.inputs) > 3 else "")
-    weights = run[op.inputs[1]]
-    return weights if rest is None else np.concatenate([weights, rest], axis=3)
-
-
 def accumulators(x: Array, weights: Array, bias: Array | None, window: Window) -> Array:
     """x - zero_point [H, W, C], weights [O, KH, KW, C] -> int64 [OH, OW, O]."""
     patches = window.patches(exact(x))
@@ -88,7 +82,9 @@ class Conv2D(Operator[Conv2DAttributes]):
         graph, y = run.graph, run.graph[op.outputs[0]]
         x = run[op.inputs[0]][0].astype(np.int32) - graph[op.inputs[0]].quant.zero_point0
         bias = run.value_or_none(op.inputs[2])
-        acc = accumulators(x, joined_weights(run, op), bias, window_of(graph, op))
+        rest = op.inputs[3] if len(op.inputs) > 3 else ""
+        weights = run.joined(op.inputs[1], rest)
+        acc = accumulators(x, weights, bias, window_of(graph, op))
         multiplier, shift = output_multipliers(graph, op)
         low, high = activation_range(self.attributes(op).activation, y.quant)
         return (requantize(acc, multiplier, shift, y.quant.zero_point0, low, high)[None],)
@@ -106,7 +102,8 @@ class Conv2D(Operator[Conv2DAttributes]):
         return (convolution_call(graph, op, struct, output_multipliers(graph, op), activation),)
 
     def gradient(self, op: Op, tape: Tape) -> None:
-        convolution_gradient(op, tape)
+        window = window_of(tape.graph, op)
+        convolution_gradient(op, tape, window, self.attributes(op).activation)
 
 
 def convolution_call(

@@ -47,6 +47,12 @@ class Run:
     def value_or_none(self, name: str) -> Array | None:
         return self.values[name] if name else None
 
+    def joined(self, weights: str, rest: str) -> Array:
+        """Both blocks of a partly trained layer's weights, along the last axis."""
+        if not rest:
+            return self.values[weights]
+        return np.concatenate([self.values[weights], self.values[rest]], axis=-1)
+
 
 def initial_values(graph: Graph) -> dict[str, Array]:
     """Constants and the initial values of the parameters."""

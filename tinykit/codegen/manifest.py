@@ -1,0 +1,104 @@
+"""model.json: what was generated, for the host side of the link and for the memory report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tinykit.errors import UsageError
+
+FORMAT = 1
+
+Role = Literal["weights", "bias", "residual", "bias_residual"]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Port(_Value):
+    """The model's input or output; `bytes` of `dtype`, real = scale * (value - zero_point)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float
+    zero_point: int
+    bytes: int
+
+
+class Parameter(_Value):
+    """A trained tensor inside the block of parameters; offset in bytes."""
+
+    name: str
+    role: Role
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    bytes: int
+    layer: str
+
+
+class ManifestOp(_Value):
+    """An op in execution order; index counts from 0 within its function (infer or train)."""
+
+    index: int
+    name: str
+    kind: str
+    phase: str
+    layer: str
+
+
+class Memory(_Value):
+    """Exact bytes by item; the ELF must agree."""
+
+    sram: dict[str, int]
+    flash: dict[str, int]
+
+
+class Manifest(_Value):
+    """Everything that the host knows of generated code."""
+
+    format: int
+    tinykit: str
+    name: str
+    identity: str
+    input: Port
+    output: Port
+    trains: bool
+    classes: int | None
+    parameters: tuple[Parameter, ...]
+    parameter_bytes: int
+    save_bytes: int
+    ops: tuple[ManifestOp, ...]  # of train() where there is one, else of infer()
+    infer_ops: tuple[ManifestOp, ...]
+    memory: Memory
+    arena_bound: int  # liveness bound in bytes
+    symbols: dict[str, str]
+    kernels: tuple[str, ...]
+    calls: int  # runtime calls in the generated code
+    macs: dict[str, int]  # "infer", "train"
+    stack_entry: tuple[str, ...]
+
+    @classmethod
+    def load(cls, path: Path) -> Manifest:
+        """Read model.json (or the folder that holds it); UsageError when it is not one."""
+        path = path / "model.json" if path.is_dir() else path
+        try:
+            data = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{path}: {error}", "run `tinykit generate` first") from error
+        if data.get("format") != FORMAT:
+            raise UsageError(f"{path}: manifest format {data.get('format')}, expected {FORMAT}")
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UsageError(f"{path}: {where}: {first['msg']}") from error
+
+    def save(self, folder: Path) -> None:
+        (folder / "model.json").write_text(self.model_dump_json(indent=1) + "\n")

@@ -1,0 +1,75 @@
+"""Gradient of an average over windows: AVERAGE_POOL_2D, and MEAN as one window over the map.
+
+Input: gradient int16 [1, OH, OW, C].  Output: [1, H, W, C], each element the sum of
+gradient / (number of real pixels in the window) over the windows that see it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinykit.ir import Array, Attributes, Graph, Op
+from tinykit.ops.base import Call, Operator, Struct
+from tinykit.ops.evaluate import Run
+from tinykit.ops.gradient_arithmetic import gradient_result
+from tinykit.ops.window import Pair, Window
+
+RECIPROCAL_BITS = 16
+
+
+@dataclass(frozen=True)
+class PoolGradAttributes(Attributes):
+    """window: the pool's; input_size: (H, W) of its input."""
+
+    window: Window
+    input_size: Pair
+
+
+def window_counts(attributes: PoolGradAttributes) -> Array:
+    """[OH, OW]: real pixels in each window."""
+    ones = np.ones((*attributes.input_size, 1))
+    return attributes.window.patches(ones).sum(axis=(2, 3, 4))
+
+
+class AveragePoolGrad(Operator[PoolGradAttributes]):
+    kind = "average_pool_grad"
+
+    def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
+        return ((1, *self.attributes(op).input_size, graph[op.inputs[0]].shape[-1]),)
+
+    def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
+        attributes = self.attributes(op)
+        gradient = run[op.inputs[0]]
+        counts = window_counts(attributes)[..., None]
+        oh, ow, channels = counts.shape[0], counts.shape[1], gradient.shape[-1]
+        spread = gradient.reshape(oh, ow, channels).astype(np.float64)
+        if run.real:
+            spread = spread / counts
+        else:
+            spread = spread * np.floor(2**RECIPROCAL_BITS / counts + 0.5)
+        kernel = attributes.window.kernel
+        patches = np.broadcast_to(spread[:, :, None, None, :], (oh, ow, *kernel, channels))
+        acc = attributes.window.scatter(patches, *attributes.input_size)
+        exponent = 0 if run.real else run.graph[op.inputs[0]].quant.exponent - RECIPROCAL_BITS
+        shape = run.graph[op.outputs[0]].shape
+        return (gradient_result(run, op.outputs[0], acc, exponent, shape),)
+
+    def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
+        attributes = self.attributes(op)
+        gradient, result = graph[op.inputs[0]], graph[op.outputs[0]]
+        size = attributes.window.output_size(*attributes.input_size)
+        acc_exponent = gradient.quant.exponent - RECIPROCAL_BITS
+        struct = Struct(
+            "tk_pool_grad",
+            {
+                "window": attributes.window.struct(attributes.input_size, size),
+                "channels": gradient.shape[-1],
+                "shift": result.quant.exponent - acc_exponent,
+            },
+        )
+        return (Call("tk_average_pool_grad", struct, (gradient.name, result.name, "$trainer")),)
+
+
+OPERATOR = AveragePoolGrad()

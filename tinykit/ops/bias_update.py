@@ -1,0 +1,63 @@
+"""Gradient of a layer with respect to its bias, and the bias's update, in one go.
+
+Inputs: gradient int16 [..., O], bias int32 [O], residual or nothing.  G = sum over pixels of g;
+the bias is in units of s_x * s_w.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinykit.ir import Array, Graph, Op
+from tinykit.ops.base import Call, Cost, Operator, Struct
+from tinykit.ops.evaluate import Run
+from tinykit.ops.update import UpdateAttributes, apply_update, rule_struct, units
+
+
+@dataclass(frozen=True, kw_only=True)
+class BiasUpdateAttributes(UpdateAttributes):
+    """scales: s_x * s_w per channel, or one: what one step of the int32 bias is worth."""
+
+    scales: tuple[float, ...]
+
+
+class BiasUpdate(Operator[BiasUpdateAttributes]):
+    kind = "bias_update"
+
+    def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
+        return ()
+
+    def _rate(self, graph: Graph, op: Op) -> Array:
+        factor = graph[op.inputs[0]].quant.scale0 * units(op)
+        return np.array([factor / s for s in self.attributes(op).scales], np.float32)
+
+    def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
+        gradient = run[op.inputs[0]]
+        acc = gradient.reshape(-1, gradient.shape[-1]).astype(np.float64).sum(axis=0)
+        unit = 1.0 if run.real else run.graph[op.inputs[0]].quant.scale0
+        run.gradients[op.inputs[1]] = acc * unit * run.step.normalisation
+        if run.real:
+            return tuple(run[name] for name in op.updates)
+        rate = self._rate(run.graph, op)
+        return apply_update(op, run, acc.astype(np.int64), rate, self.attributes(op).rule)
+
+    def cost(self, graph: Graph, op: Op) -> Cost:
+        return Cost(elements=graph[op.inputs[0]].size)
+
+    def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
+        gradient = graph[op.inputs[0]]
+        channels = gradient.shape[-1]
+        struct = Struct(
+            "tk_bias_update",
+            {
+                "update": rule_struct(op, self._rate(graph, op), self.attributes(op).rule),
+                "pixels": gradient.size // channels,
+                "channels": channels,
+            },
+        )
+        return (Call("tk_bias_update_s16", struct, (op.inputs[0], "$trainer")),)
+
+
+OPERATOR = BiasUpdate()

@@ -1,0 +1,57 @@
+"""Multiplies a gradient by each output channel's weight scale, relative to the largest.
+
+With it the input gradient of a per-channel convolution is one sum over integers:
+dx = 2^a * sum_o (g_o * s_o / 2^a) * w_o, where 2^a >= all s_o.
+Input: gradient int16 [..., O].  Output: the same, same exponent.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinykit.ir import Array, Attributes, Graph, Op
+from tinykit.ops.base import Call, Operator, Struct, Table
+from tinykit.ops.evaluate import Run
+from tinykit.ops.gradient_arithmetic import channel_multipliers, shift_round, weight_exponent
+
+
+@dataclass(frozen=True)
+class ChannelScaleAttributes(Attributes):
+    """scales: the weight scales, one per channel or one for all."""
+
+    scales: tuple[float, ...]
+
+
+class ChannelScale(Operator[ChannelScaleAttributes]):
+    kind = "channel_scale"
+    in_place = 0
+
+    def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
+        return (graph[op.inputs[0]].shape,)
+
+    def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
+        gradient, scales = run[op.inputs[0]], self.attributes(op).scales
+        if run.real:
+            return (gradient * (np.array(scales) / math.ldexp(1.0, weight_exponent(scales))),)
+        product = gradient.astype(np.int64) * channel_multipliers(scales)
+        return (shift_round(product, 15).astype(np.int16),)
+
+    def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
+        gradient = graph[op.inputs[0]]
+        multipliers = channel_multipliers(self.attributes(op).scales)
+        channels = len(multipliers)
+        struct = Struct(
+            "tk_channel_scale",
+            {
+                "multiplier": Table("int16_t", multipliers),
+                "pixels": gradient.size // channels,
+                "channels": channels,
+            },
+        )
+        return (Call("tk_channel_scale", struct, (gradient.name, op.outputs[0])),)
+
+
+OPERATOR = ChannelScale()

@@ -1,0 +1,120 @@
+"""The integer arithmetic of training, shared by the gradient and update operators.
+
+docs/training.md derives it.  Gradients are int16 with a static power-of-two scale; parameters
+are two planes, master = 256 * used + residual.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from tinykit.ir import Array, Quantization
+from tinykit.ops.evaluate import Run, Step
+
+FRACTION = 256  # residual units in one step of the plane in use
+WEIGHT_LIMIT = 127  # |weight| <= 127, as TFLite's symmetric int8
+BIAS_LIMIT = 2**30  # leaves room for the sum of products in an int32 accumulator
+DELTA_LIMIT = 2**30  # largest change of a master in one step, in residual units
+
+
+def gradient_scale(exponent: int) -> Quantization:
+    """int16 block floating point: real = integer * 2**exponent."""
+    return Quantization.per_tensor(math.ldexp(1.0, exponent))
+
+
+def weight_exponent(scales: Sequence[float]) -> int:
+    """The least a with every weight scale <= 2**a."""
+    mantissa, exponent = math.frexp(max(scales))
+    return exponent - 1 if mantissa == 0.5 else exponent
+
+
+def channel_multipliers(scales: Sequence[float]) -> Array:
+    """int16 m with m / 2^15 = scale / 2**weight_exponent, rounded; at most 32767."""
+    top = math.ldexp(1.0, weight_exponent(scales))
+    return np.array([min(math.floor(s / top * 2**15 + 0.5), 2**15 - 1) for s in scales], np.int16)
+
+
+def shift_round(acc: Array, shift: int) -> Array:
+    """round(acc / 2^shift), halves upwards; a negative shift multiplies. int64."""
+    acc = acc.astype(np.int64)
+    if shift <= 0:
+        return acc << -shift
+    return (acc + (np.int64(1) << (shift - 1))) >> shift
+
+
+def to_gradient(acc: Array, shift: int, step: Step) -> Array:
+    """Accumulators to int16, counting what saturates."""
+    rounded = shift_round(acc, shift)
+    clamped = np.clip(rounded, -32768, 32767)
+    step.saturations += int(np.count_nonzero(clamped != rounded))
+    return clamped.astype(np.int16)
+
+
+def gradient_result(
+    run: Run, output: str, acc: Array, acc_exponent: int, shape: tuple[int, ...]
+) -> Array:
+    """The output of a gradient op from integer-valued or real accumulators.
+
+    Integer mode: acc * 2**acc_exponent in real units, rounded to the output's exponent.
+    Real mode: acc is already in real units.
+    """
+    if run.real:
+        return acc.reshape(shape)
+    shift = run.graph[output].quant.exponent - acc_exponent
+    return to_gradient(np.rint(acc), shift, run.step).reshape(shape)
+
+
+def float_parts(value: float) -> tuple[int, int]:
+    """(m, s) with value = m * 2**-s for a positive float32; m < 2^24, 1 <= s <= 62.
+
+    Values below 2^-38 become 0, values above 2^22 saturate.
+    """
+    bits = int(np.float32(value).view(np.uint32))
+    exponent = (bits >> 23) & 255
+    shift = 150 - exponent
+    if exponent == 0 or shift > 62:
+        return 0, 1
+    mantissa = (bits & 0x7FFFFF) | 0x800000
+    return (mantissa, shift) if shift >= 1 else (0xFFFFFF, 1)
+
+
+def hash_base(seed: int, step: int, tensor: int) -> int:
+    """Where the random numbers of one tensor in one step begin."""
+    return (seed * 0x9E3779B1 + step * 0x85EBCA77 + tensor * 0xC2B2AE3D + 0x27D4EB2F) & 0xFFFFFFFF
+
+
+def hash_numbers(base: int, count: int) -> Array:
+    """uint32 random numbers 0 … count-1: murmur3's finalizer over base + index * odd."""
+    x = (base + np.arange(count, dtype=np.uint64) * 0x9E3779B1) & 0xFFFFFFFF
+    x ^= x >> np.uint64(16)
+    x = (x * 0x85EBCA6B) & 0xFFFFFFFF
+    x ^= x >> np.uint64(13)
+    x = (x * 0xC2B2AE35) & 0xFFFFFFFF
+    return np.asarray(x ^ (x >> np.uint64(16)), np.uint64)
+
+
+def scaled_delta(acc: Array, rate: float, noise: Array | None) -> Array:
+    """round(acc * rate) as the device does it: int32 acc, float32 rate, 64-bit product.
+
+    noise: uint32 random numbers for stochastic rounding; None rounds to nearest.
+    """
+    mantissa, shift = float_parts(rate)
+    product = acc.astype(np.int64) * mantissa
+    if noise is None:
+        add = np.full(acc.shape, np.int64(1) << (shift - 1))
+    elif shift <= 32:
+        add = (noise >> np.uint64(32 - shift)).astype(np.int64)
+    else:
+        add = noise.astype(np.int64) << (shift - 32)
+    return np.clip((product + add) >> shift, -DELTA_LIMIT, DELTA_LIMIT)
+
+
+def roll(used: Array, residual: Array, limit: int) -> tuple[Array, Array]:
+    """Bring the plane in use up to its master: (used, residual) int64, |residual| <= 128."""
+    master = used.astype(np.int64) * FRACTION + residual
+    master = np.clip(master, -limit * FRACTION, limit * FRACTION)
+    new = (master + FRACTION // 2) >> 8
+    return new, master - new * FRACTION

@@ -1,0 +1,73 @@
+"""Loss: cross-entropy of softmax(logits) against a class number.
+
+Input: logits int8 [1, N].  Output: gradient int16 with exponent -14, of (p - y) / 2^k with the
+smallest k that makes max|p - y| <= 2^k.  The step learns its loss, its prediction (first largest
+logit) and rate = learning rate * 2^k.  Probabilities are float32, computed class by class in order.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tinykit.ir import Array, Attributes, Graph, Op
+from tinykit.ops.base import Call, Operator, Struct
+from tinykit.ops.evaluate import Run
+from tinykit.ops.float_arithmetic import exp32, log32
+
+F = np.float32
+GRADIENT_EXPONENT = -14
+
+
+def normalisation_exponent(largest: np.float32) -> int:
+    """The smallest k with largest <= 2^k, for a positive normal float32."""
+    bits = int(largest.view(np.uint32))
+    return (bits >> 23) - 127 + (1 if bits & 0x7FFFFF else 0)
+
+
+class SoftmaxCrossEntropy(Operator[Attributes]):
+    kind = "softmax_cross_entropy"
+
+    def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
+        return (graph[op.inputs[0]].shape,)
+
+    def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
+        step = run.step
+        logits = run[op.inputs[0]].reshape(-1).astype(np.int32)
+        scale = F(run.graph[op.inputs[0]].quant.scale0)
+        step.prediction = int(logits.argmax())
+        exps = [exp32(F(F(int(q - logits.max())) * scale)) for q in logits]
+        total = F(0.0)
+        for value in exps:
+            total = F(total + value)
+        difference = [F(value / total) for value in exps]
+        difference[step.label] = F(difference[step.label] - F(1.0))
+        distance = F(F(int(logits.max() - logits[step.label])) * scale)
+        step.loss = float(F(log32(total) + distance))
+
+        largest = max(abs(d) for d in difference)
+        shape = run.graph[op.outputs[0]].shape
+        if largest < F(2.0**-100):
+            step.normalisation, step.rate = 1.0, 0.0
+            return (np.zeros(shape, np.float64 if run.real else np.int16),)
+        k = normalisation_exponent(largest)
+        step.normalisation = math.ldexp(1.0, k)
+        step.rate = float(F(step.learning_rate) * F(step.normalisation))
+        if run.real:
+            return (np.array([float(d) / step.normalisation for d in difference]).reshape(shape),)
+        up = F(math.ldexp(1.0, -GRADIENT_EXPONENT - k))
+        scaled = [F(d * up) for d in difference]
+        rounded = [int(s + (F(0.5) if s >= 0 else F(-0.5))) for s in scaled]
+        return (np.array(rounded, np.int16).reshape(shape),)
+
+    def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
+        logits = graph[op.inputs[0]]
+        struct = Struct(
+            "tk_softmax_cross_entropy", {"scale": logits.quant.scale0, "classes": logits.size}
+        )
+        arguments = (logits.name, op.outputs[0], "$scratch", "$target", "$trainer", "$step")
+        return (Call("tk_softmax_cross_entropy_s8", struct, arguments, scratch=4 * logits.size),)
+
+
+OPERATOR = SoftmaxCrossEntropy()

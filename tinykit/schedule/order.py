@@ -1,0 +1,65 @@
+"""The order of execution: any order that respects the data, chosen to lower the peak.
+
+An op runs after the makers of what it reads, and an op that updates a parameter runs after all
+readers of its old value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tinykit.ir import Graph, Op
+from tinykit.schedule.liveness import buffers, peak, scratch_bytes
+
+
+def predecessors(graph: Graph) -> list[set[int]]:
+    """For each op the indices of the ops that have to run before it."""
+    maker = {name: i for i, op in enumerate(graph.ops) for name in op.outputs}
+    readers: dict[str, list[int]] = {}
+    for i, op in enumerate(graph.ops):
+        for name in op.reads:
+            readers.setdefault(name, []).append(i)
+    before = [{maker[name] for name in op.reads if name in maker} for op in graph.ops]
+    for i, op in enumerate(graph.ops):
+        for name in op.updates:
+            before[i].update(r for r in readers[name] if r != i)
+    return before
+
+
+def greedy_order(graph: Graph) -> Graph:
+    """Among the ops that can run, always the one that leaves the fewest bytes alive."""
+    before = predecessors(graph)
+    uses: dict[str, int] = {}
+    for op in graph.ops:
+        for name in op.reads:
+            uses[name] = uses.get(name, 0) + 1
+    for name in graph.outputs:
+        uses[name] = uses.get(name, 0) + 1
+
+    def growth(op: Op) -> tuple[int, int]:
+        """(bytes that stay afterwards, bytes needed meanwhile) more than now."""
+        made = sum(graph[name].bytes for name in op.outputs)
+        freed = sum(
+            graph[name].bytes
+            for name in set(op.reads)
+            if graph[name].storage == "arena" and uses[name] == op.reads.count(name)
+        )
+        return made - freed, made + scratch_bytes(graph, op)
+
+    done: set[int] = set()
+    waiting = list(range(len(graph.ops)))
+    ordered: list[Op] = []
+    while waiting:
+        ready = [i for i in waiting if before[i] <= done]
+        chosen = min(ready, key=lambda i: (*growth(graph.ops[i]), i))
+        waiting.remove(chosen)
+        done.add(chosen)
+        ordered.append(graph.ops[chosen])
+        for name in graph.ops[chosen].reads:
+            uses[name] -= 1
+    return replace(graph, ops=tuple(ordered))
+
+
+def best_order(graph: Graph) -> Graph:
+    """The given order or the greedy one, whichever has the lower peak."""
+    return min((graph, greedy_order(graph)), key=lambda g: peak(buffers(g)))
