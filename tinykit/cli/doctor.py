@@ -9,7 +9,7 @@ from tinykit.cli.options import Json, Verbose
 
 
 def doctor(json: Json = False, verbose: Verbose = False) -> None:
-    """Tell what is installed, what is missing, and the command that gets it."""
+    """Tell what is installed and how to get the rest."""
     from tinykit.doctor import diagnose
     from tinykit.report.doctor import doctor_report
 

@@ -37,3 +37,22 @@ SplitName = Annotated[
 Limit = Annotated[
     int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="At most N samples.")
 ]
+SamplesFile = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="SAMPLES", help=".npz, .npy or .csv instead of [data].", show_default=False
+    ),
+]
+LoadFile = Annotated[
+    Path | None, typer.Option("--load", metavar="FILE", help="First load what `--save` kept.")
+]
+ModelFile = Annotated[
+    Path | None,
+    typer.Argument(metavar="MODEL", help=".tflite, .keras or .h5.", show_default=False),
+]
+PlanFile = Annotated[
+    Path | None, typer.Option("--plan", metavar="FILE", help="Update plan (TOML).")
+]
+OutDir = Annotated[
+    Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder to write into.")
+]

@@ -7,10 +7,12 @@ something is printed, so that `tinykit --help` starts quickly.
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from tinykit.errors import TinykitError
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from tinykit.report import Report
 
-Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
+Progress = Callable[[int, int], None]  # how many are done, of how many
 
 
 class _Options:
@@ -70,7 +72,7 @@ def show(report: Report, as_json: bool) -> None:
 
 
 @contextmanager
-def progress(as_json: bool = False) -> Iterator[Progress]:
+def progress(what: str, as_json: bool = False) -> Iterator[Progress]:
     """A progress callback for whatever may take longer than two seconds; silent without a tty."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -84,10 +86,10 @@ def progress(as_json: bool = False) -> Iterator[Progress]:
     console = stderr()
     quiet = as_json or not console.is_terminal
     with Bar(*columns, console=console, transient=True, disable=quiet) as bar:
-        task = bar.add_task("", total=None, visible=False)
+        task = bar.add_task(what, total=None)
 
-        def advance(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total, visible=True)
+        def advance(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
 
         yield advance
 
@@ -102,6 +104,15 @@ def status(what: str, as_json: bool = False) -> Iterator[None]:
         return
     with console.status(what):
         yield
+
+
+def wait_for_interrupt() -> None:
+    """Until Ctrl-C (or a TERM signal, which ends the process in an orderly way too)."""
+    sys.stdout.flush()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(3600)
 
 
 def fail(message: str, hint: str = "") -> None:

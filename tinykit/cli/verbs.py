@@ -4,10 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tinykit.cli.build import build
 from tinykit.cli.doctor import doctor
+from tinykit.cli.eval import evaluate
+from tinykit.cli.flash import flash
+from tinykit.cli.generate import generate
+from tinykit.cli.infer import infer
+from tinykit.cli.inspect import inspect
 from tinykit.cli.new import new
+from tinykit.cli.run import run
+from tinykit.cli.train import train
 
 VERBS: dict[str, Callable[..., None]] = {
     "new": new,
     "doctor": doctor,
+    "inspect": inspect,
+    "generate": generate,
+    "build": build,
+    "run": run,
+    "infer": infer,
+    "train": train,
+    "eval": evaluate,
+    "flash": flash,
 }

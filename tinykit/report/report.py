@@ -71,6 +71,6 @@ def _print_table(table: Table, console: Console) -> None:
     for row in table.rows:
         rich.add_row(*(Text(cell) for cell in row))
     if not console.is_terminal:
-        console.width = max(console.width, 160)  # a file or a pipe has no margin to wrap at
+        console.width = 1000  # a file or a pipe has no margin to wrap at
     console.print(rich)
     console.print()

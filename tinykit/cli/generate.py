@@ -1,0 +1,26 @@
+"""tinykit generate"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tinykit.cli import output
+from tinykit.cli.options import Json, ModelFile, OutDir, PlanFile, ProjectDir, Verbose
+
+
+def generate(
+    model: ModelFile = None,
+    plan: PlanFile = None,
+    out: OutDir = None,
+    project: ProjectDir = Path("."),
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write the C code of the model and its training engine."""
+    from tinykit.project import Project
+    from tinykit.report.generated import generated_report
+
+    opened = Project.open(project, required=model is None).override(model=model, plan=plan)
+    with output.status("generating C", json):
+        manifest = opened.generate(out)
+    output.show(generated_report(manifest, out or opened.generated_dir), json)

@@ -1,0 +1,25 @@
+"""tinykit inspect"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tinykit.cli import output
+from tinykit.cli.options import Json, ModelFile, ProjectDir, Verbose
+
+
+def inspect(
+    model: ModelFile = None,
+    project: ProjectDir = Path("."),
+    json: Json = False,
+    verbose: Verbose = False,
+) -> None:
+    """Show a model's layers, cost, memory, and boards it fits."""
+    from tinykit.boards import list_boards
+    from tinykit.project import Project
+    from tinykit.report.model import inspect_report
+
+    opened = Project.open(project, required=model is None).override(model=model)
+    with output.status("reading the model", json):
+        report = inspect_report(opened.graph(), list_boards())
+    output.show(report, json)

@@ -1,0 +1,204 @@
+"""A project: a folder with a tinykit.toml, and what can be done with what it names.
+
+Each method is one arrow of the design: model → graph → generated C → firmware → device. The
+command line is a thin layer above this class; a program may use it in the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast, get_args
+
+from tinykit.config import CONFIG_NAME, Config, load_config
+from tinykit.errors import UsageError
+
+if TYPE_CHECKING:
+    from tinykit.boards import Board
+    from tinykit.build import Firmware
+    from tinykit.codegen.manifest import Manifest
+    from tinykit.data import Samples, Split
+    from tinykit.ir import Graph
+    from tinykit.session import Session
+    from tinykit.training.plan import Plan
+
+TargetKind = Literal["unicorn", "qemu", "renode", "serial"]
+CALIBRATION_SAMPLES = 32
+
+
+@dataclass(frozen=True)
+class Project:
+    """`root` is the folder that the configuration's paths are relative to."""
+
+    root: Path
+    config: Config
+
+    @classmethod
+    def open(cls, root: Path, *, required: bool = True) -> Project:
+        """The project in `root`. Without a tinykit.toml: its defaults, unless it is required."""
+        path = root / CONFIG_NAME
+        if not required and not path.exists():
+            return cls(root, Config())
+        return cls(root, load_config(path))
+
+    def override(
+        self,
+        *,
+        model: Path | None = None,
+        plan: Path | None = None,
+        board: str | None = None,
+        sram: int | None = None,
+        flash: int | None = None,
+        target: str | None = None,
+        port: str | None = None,
+        trace: bool | None = None,
+    ) -> Project:
+        """The project with what command-line flags gave; None leaves the file's value."""
+        if target is not None and target not in get_args(TargetKind):
+            raise UsageError(
+                f"there is no target `{target}`", f"targets: {', '.join(get_args(TargetKind))}"
+            )
+        if port is not None and target is None:
+            target = "serial"
+        config = self.config
+        changes = {
+            "model": {"path": _absolute(model)},
+            "plan": {"path": _absolute(plan)},
+            "board": {"name": board, "sram": sram, "flash": flash},
+            "target": {"name": target, "port": port},
+            "build": {"trace": trace},
+        }
+        sections = {
+            name: getattr(config, name).model_copy(
+                update={key: value for key, value in section.items() if value is not None}
+            )
+            for name, section in changes.items()
+        }
+        return replace(self, config=config.model_copy(update=sections))
+
+    # --- where things are ---------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self.config.project.name
+
+    @property
+    def build_dir(self) -> Path:
+        return self.root / self.config.build.directory
+
+    @property
+    def generated_dir(self) -> Path:
+        return self.build_dir / "generated"
+
+    @property
+    def firmware_dir(self) -> Path:
+        return self.build_dir / "firmware" / self.config.board.name
+
+    @property
+    def elf(self) -> Path:
+        """The firmware of the last build for this board; UsageError when there is none."""
+        found = self.firmware_dir / "firmware.elf"
+        if not found.is_file():
+            raise UsageError(
+                f"{found}: no firmware has been built for {self.config.board.name}",
+                "run `tinykit build`, or give --firmware FILE.elf",
+            )
+        return found
+
+    @property
+    def model_path(self) -> Path:
+        if self.config.model.path is None:
+            raise UsageError(
+                "no model given", f"name it on the command line or in {CONFIG_NAME}: [model] path"
+            )
+        return self.root / self.config.model.path
+
+    # --- what it names ------------------------------------------------------------------------
+
+    def graph(self) -> Graph:
+        """The imported model."""
+        from tinykit.importers import load_model
+
+        return load_model(self.model_path)
+
+    def plan(self) -> Plan | None:
+        """The update plan, None for firmware that only infers."""
+        from tinykit.training.plan import Plan
+
+        path = self.config.plan.path
+        return None if path is None else Plan.load(self.root / path)
+
+    def board(self) -> Board:
+        """The board, with the budgets that the project sets."""
+        from tinykit.boards import load_board
+
+        board = load_board(self.config.board.name)
+        budgets = self.config.board
+        changes = {"sram": budgets.sram, "flash": budgets.flash}
+        return replace(board, **{k: v for k, v in changes.items() if v is not None})
+
+    def samples(self, split: str, file: Path | None = None) -> Samples:
+        """The samples of a split ("train", "test", "calibration"), or of a file instead."""
+        from tinykit.data import SPLITS, load_file, load_samples
+
+        if file is not None:
+            return load_file(file)
+        if split not in SPLITS:
+            raise UsageError(f"there is no split `{split}`", f"splits: {', '.join(SPLITS)}")
+        return load_samples(self.config.data, self.root, cast("Split", split))
+
+    # --- what can be done ---------------------------------------------------------------------
+
+    def generate(self, out: Path | None = None) -> Manifest:
+        """Write the model's C and its manifest into `out` (the project's own folder by default)."""
+        from tinykit.codegen import generate
+
+        graph, plan = self.graph(), self.plan()
+        return generate(graph, out or self.generated_dir, name=self.name, plan=plan)
+
+    def manifest(self) -> Manifest:
+        """The manifest of what was generated last; UsageError when nothing was."""
+        from tinykit.codegen.manifest import Manifest
+
+        return Manifest.load(self.generated_dir)
+
+    def build(
+        self, generated: Path | None = None, progress: Callable[[str], None] | None = None
+    ) -> Firmware:
+        """Compile generated code for the board. Raises BuildError, DoesNotFitError."""
+        from tinykit.build import build_firmware
+
+        return build_firmware(
+            generated or self.generated_dir,
+            self.board(),
+            self.firmware_dir,
+            trace=self.config.build.trace,
+            progress=progress,
+        )
+
+    @contextmanager
+    def start(self, firmware: Path | None = None) -> Iterator[str]:
+        """Start firmware where the project says; the pyserial URL at which it listens."""
+        from tinykit.targets import open_target
+
+        target = self.config.target
+        elf = None if target.name == "serial" else firmware or self.elf
+        with open_target(target.name, elf=elf, board=self.board(), port=target.port) as running:
+            yield running.url
+
+    @contextmanager
+    def connect(self, firmware: Path | None = None) -> Iterator[Session]:
+        """Firmware running (or the board at a port), and a session with it."""
+        from tinykit.link import Client
+        from tinykit.session import Session
+
+        manifest = self.manifest()
+        with self.start(firmware) as url, Client(url, manifest) as client:
+            yield Session(client, manifest)
+
+
+def _absolute(path: Path | None) -> str | None:
+    """Paths in flags are relative to where the command runs, not to the project."""
+    return None if path is None else str(path.absolute())

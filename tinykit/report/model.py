@@ -1,0 +1,192 @@
+"""`tinykit inspect`: what a model is made of and what it costs, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tinykit.ir import Graph, Op, Tensor
+from tinykit.ops.registry import operator
+from tinykit.report.report import Column, JsonValue, Report, Table, numbers
+from tinykit.schedule import Program, schedule
+from tinykit.units import format_size
+
+if TYPE_CHECKING:
+    from tinykit.boards import Board
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What one op of a model costs.
+
+    macs: multiply-accumulates; parameters: constant elements; flash: their bytes;
+    live: bytes of the arena that hold something while the op runs.
+    """
+
+    op: Op
+    output: Tensor
+    macs: int
+    parameters: int
+    flash: int
+    live: int
+
+
+def layer_costs(program: Program) -> list[LayerCost]:
+    """Cost of each op in execution order."""
+    graph = program.graph
+    costs = []
+    for index, op in enumerate(graph.ops):
+        constants = [graph[name] for name in op.reads if graph[name].storage != "arena"]
+        live = sum(
+            p.buffer.bytes for p in program.placements if p.buffer.first <= index <= p.buffer.last
+        )
+        costs.append(
+            LayerCost(
+                op,
+                graph[op.outputs[0]],
+                operator(op.kind).cost(graph, op).macs,
+                sum(tensor.size for tensor in constants),
+                sum(tensor.bytes for tensor in constants),
+                live,
+            )
+        )
+    return costs
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Whether a model's exact part fits a board; code and stack come on top."""
+
+    board: str
+    sram_needed: int
+    sram: int
+    flash_needed: int
+    flash: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether the exact part leaves something of both budgets."""
+        return self.sram_needed < self.sram and self.flash_needed < self.flash
+
+
+def inspect_report(graph: Graph, boards: Sequence[Board]) -> Report:
+    """Layers, totals, and which boards have room for inference."""
+    program = schedule(graph)
+    costs = layer_costs(program)
+    flash = sum(t.bytes for t in graph.tensors.values() if t.storage != "arena")
+    fits = [Fit(b.name, program.arena_bytes, b.sram, flash, b.flash) for b in boards]
+    inputs = [graph[name] for name in graph.inputs]
+    outputs = [graph[name] for name in graph.outputs]
+    parts: list[Table | str] = [
+        f"{graph.name}: {len(graph.ops)} operators",
+        *(f"input  {_tensor(tensor)}" for tensor in inputs),
+        *(f"output {_tensor(tensor)}" for tensor in outputs),
+        "",
+        _layers(costs, flash, program),
+        _boards(fits),
+    ]
+    data: dict[str, JsonValue] = {
+        "name": graph.name,
+        "inputs": [_tensor_data(tensor) for tensor in inputs],
+        "outputs": [_tensor_data(tensor) for tensor in outputs],
+        "layers": [_layer_data(cost) for cost in costs],
+        "macs": sum(cost.macs for cost in costs),
+        "parameters": sum(cost.parameters for cost in costs),
+        "flash": flash,
+        "arena": program.arena_bytes,
+        "arena_bound": program.bound_bytes,
+        "boards": [{**vars(fit), "fits": fit.fits} for fit in fits],
+    }
+    return Report(data, tuple(parts))
+
+
+def _layers(costs: Sequence[LayerCost], flash: int, program: Program) -> Table:
+    columns = (
+        *numbers("#"),
+        *map(Column, ("operator", "layer", "output", "scale @ zero point")),
+        *numbers("MACs", "parameters", "flash B", "live SRAM B"),
+    )
+    rows = tuple(
+        (
+            str(index),
+            cost.op.kind,
+            cost.op.name,
+            _shape(cost.output),
+            _quantization(cost.output),
+            _count(cost.macs),
+            _count(cost.parameters),
+            _count(cost.flash),
+            f"{cost.live:,}",
+        )
+        for index, cost in enumerate(costs)
+    )
+    total = (
+        "", "", "all", "", "",
+        f"{sum(cost.macs for cost in costs):,}",
+        f"{sum(cost.parameters for cost in costs):,}",
+        f"{flash:,}",
+        f"arena {program.arena_bytes:,}",
+    )  # fmt: skip
+    return Table(columns, rows, total=total)
+
+
+def _boards(fits: Sequence[Fit]) -> Table:
+    rows = tuple(
+        (
+            fit.board,
+            f"{fit.sram_needed:,}",
+            format_size(fit.sram),
+            f"{fit.flash_needed:,}",
+            format_size(fit.flash),
+            "yes" if fit.fits else "no",
+        )
+        for fit in fits
+    )
+    columns = (
+        Column("board"),
+        *numbers("arena B", "of SRAM", "constants B", "of flash"),
+        Column("room for inference"),
+    )
+    return Table(columns, rows, title="Boards (code and stack come on top: `tinykit build`)")
+
+
+def _tensor(tensor: Tensor) -> str:
+    return f"{tensor.name}: {tensor.dtype} {_shape(tensor)}, {_quantization(tensor) or 'unscaled'}"
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape))
+
+
+def _quantization(tensor: Tensor) -> str:
+    if tensor.quantization is None:
+        return ""
+    return f"{tensor.quantization.scale0:.6g} @ {tensor.quantization.zero_point0}"
+
+
+def _count(value: int) -> str:
+    return f"{value:,}" if value else ""
+
+
+def _tensor_data(tensor: Tensor) -> dict[str, JsonValue]:
+    quantization = tensor.quantization
+    return {
+        "name": tensor.name,
+        "dtype": tensor.dtype,
+        "shape": list(tensor.shape),
+        "scale": None if quantization is None else list(quantization.scale),
+        "zero_point": None if quantization is None else list(quantization.zero_point),
+    }
+
+
+def _layer_data(cost: LayerCost) -> dict[str, JsonValue]:
+    return {
+        "operator": cost.op.kind,
+        "layer": cost.op.name,
+        "output": _tensor_data(cost.output),
+        "macs": cost.macs,
+        "parameters": cost.parameters,
+        "flash": cost.flash,
+        "live": cost.live,
+    }
