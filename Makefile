@@ -49,6 +49,9 @@ bench: setup  ## the measurements behind the README's numbers
 bounds: setup  ## measure the code and stack bounds of every compiler that is installed
 	@$(BIN)/python -m tinykit.build.bounds $(ARGS)
 
+docs: setup  ## print the pages of docs/ that the code prints
+	@$(BIN)/python -m tinykit.report.docs docs
+
 format:  ## let the formatters write
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format . && $(BIN)/clang-format -i $(C_FILES)
 
@@ -128,4 +131,4 @@ $(STAMPS)/system-pip: | $(STAMPS)/python
 	fi
 	@touch $@
 
-.PHONY: help demo test setup lint bench bounds format wheel clean distclean
+.PHONY: help demo test setup lint bench bounds docs format wheel clean distclean
