@@ -6,25 +6,27 @@ command line is a thin layer above this class; a program may use it in the same 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from tinykit.config import CONFIG_NAME, Config, load_config
-from tinykit.errors import UsageError
+from tinykit.errors import TinykitError, UsageError
 
 if TYPE_CHECKING:
     from tinykit.boards import Board
     from tinykit.build import Firmware
     from tinykit.codegen.manifest import Manifest
-    from tinykit.data import Samples, Split
+    from tinykit.data import Samples
     from tinykit.ir import Graph
     from tinykit.session import Session
     from tinykit.training.plan import Plan
 
 TargetKind = Literal["unicorn", "qemu", "renode", "serial"]
+Progress = Callable[[int, int], None]  # how many are done, of how many
 CALIBRATION_SAMPLES = 32
 
 
@@ -63,7 +65,7 @@ class Project:
         if port is not None and target is None:
             target = "serial"
         config = self.config
-        changes = {
+        changes: dict[str, dict[str, str | int | bool | None]] = {
             "model": {"path": _absolute(model)},
             "plan": {"path": _absolute(plan)},
             "board": {"name": board, "sram": sram, "flash": flash},
@@ -130,6 +132,16 @@ class Project:
         path = self.config.plan.path
         return None if path is None else Plan.load(self.root / path)
 
+    def required_plan(self) -> Plan:
+        """The update plan; UsageError when the project has none."""
+        plan = self.plan()
+        if plan is None:
+            raise UsageError(
+                "no update plan given",
+                "--plan FILE, [plan] path in tinykit.toml, or `tinykit plan --write FILE`",
+            )
+        return plan
+
     def board(self) -> Board:
         """The board, with the budgets that the project sets."""
         from tinykit.boards import load_board
@@ -147,16 +159,44 @@ class Project:
             return load_file(file)
         if split not in SPLITS:
             raise UsageError(f"there is no split `{split}`", f"splits: {', '.join(SPLITS)}")
-        return load_samples(self.config.data, self.root, cast("Split", split))
+        return load_samples(self.config.data, self.root, split)
 
     # --- what can be done ---------------------------------------------------------------------
 
-    def generate(self, out: Path | None = None) -> Manifest:
-        """Write the model's C and its manifest into `out` (the project's own folder by default)."""
+    def generate(self, out: Path | None = None, plan: Plan | None = None) -> Manifest:
+        """Write the model's C and its manifest into `out` (the project's own folder by default).
+
+        `plan` is used instead of the project's.
+        """
         from tinykit.codegen import generate
 
-        graph, plan = self.graph(), self.plan()
-        return generate(graph, out or self.generated_dir, name=self.name, plan=plan)
+        plan = plan or self.plan()
+        return generate(self.graph(), out or self.generated_dir, name=self.name, plan=plan)
+
+    def preview(self) -> Manifest:
+        """What `generate` would make, with its exact memory; no file is kept."""
+        with tempfile.TemporaryDirectory() as folder:
+            return self.generate(Path(folder))
+
+    def with_default_plan(self, path: Path, progress: Progress | None = None) -> Project:
+        """Write the plan that trains the most and fits the board; the project that uses it.
+
+        Raises TinykitError when the file exists, DoesNotFitError when not even the head fits.
+        """
+        from tinykit.build import check_fit
+        from tinykit.training.ladder import ladder, largest_that_fits, plan_text
+
+        if path.exists():
+            raise TinykitError(f"{path} exists; nothing was changed", "name another file")
+        board = self.board()
+
+        def check(plan: Plan) -> None:
+            with tempfile.TemporaryDirectory() as folder:
+                check_fit(self.generate(Path(folder), plan), board)
+
+        plan = largest_that_fits(ladder(self.graph()), check, progress)
+        path.write_text(plan_text(plan), encoding="utf-8")
+        return self.override(plan=path)
 
     def manifest(self) -> Manifest:
         """The manifest of what was generated last; UsageError when nothing was."""

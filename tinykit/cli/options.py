@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tinykit.cli.output import set_verbose
+from tinykit.units import parse_bytes
 
 Verbose = Annotated[
     bool, typer.Option("--verbose", "-v", callback=set_verbose, help="Say more; show tracebacks.")
@@ -55,4 +56,12 @@ PlanFile = Annotated[
 ]
 OutDir = Annotated[
     Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder to write into.")
+]
+Sram = Annotated[
+    int | None,
+    typer.Option("--sram", metavar="BYTES", parser=parse_bytes, help="SRAM budget, e.g. 128KB."),
+]
+Flash = Annotated[
+    int | None,
+    typer.Option("--flash", metavar="BYTES", parser=parse_bytes, help="Flash budget, e.g. 1MB."),
 ]

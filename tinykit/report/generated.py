@@ -1,0 +1,108 @@
+"""Reports about generated code and update plans: what is exact before anything is compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinykit.report.report import Column, JsonValue, Report, Table, numbers
+
+if TYPE_CHECKING:
+    from tinykit.codegen.manifest import Manifest
+    from tinykit.ir import Graph
+    from tinykit.training.plan import Plan
+
+
+def generated_report(manifest: Manifest, folder: Path) -> Report:
+    """Where the C is, and its exact memory."""
+    return Report(
+        {"directory": str(folder), **_facts(manifest)},
+        (
+            f"{folder}/{manifest.name}.c: model {manifest.name}, identity {manifest.identity[:8]}, "
+            f"{'learns' if manifest.trains else 'only infers'}",
+            *_memory_parts(manifest),
+        ),
+    )
+
+
+def plan_report(graph: Graph, plan: Plan, manifest: Manifest, written: Path | None) -> Report:
+    """What learns in which layer, and what that costs in memory and MACs."""
+    from tinykit.training.plan import trainable_layers
+
+    settled = plan.resolve(graph)
+    rows, layers = [], []
+    for index, op in enumerate(trainable_layers(graph)):
+        choice = settled[op.name]
+        weights = graph[op.inputs[1]]
+        trained = weights.size // weights.shape[-1] * choice.channels
+        if choice.trains:
+            channels = f"{choice.channels} of {weights.shape[-1]}" if choice.channels else ""
+            bias = "yes" if choice.bias else ""
+            rows.append((str(index), op.name, op.kind, bias, channels, f"{trained:,}"))
+        layers.append(
+            {
+                "layer": op.name,
+                "bias": choice.bias,
+                "channels": choice.channels,
+                "weights": trained,
+            }
+        )
+    columns = (
+        *numbers("layer"),
+        *map(Column, ("name", "operator", "bias")),
+        *numbers("weight channels", "weights"),
+    )
+    optimizer = plan.optimizer
+    lines = (
+        f"plan {plan.name}: SGD, learning rate {optimizer.learning_rate:g} "
+        f"({optimizer.schedule}), {optimizer.accumulate} sample(s) per update, "
+        f"{optimizer.master} weights",
+        Table(columns, tuple(rows), title="What learns"),
+        *_memory_parts(manifest),
+        *((f"written to {written}",) if written else ()),
+    )
+    return Report(
+        {
+            "plan": plan.model_dump(mode="json"),
+            "layers": layers,
+            "written": str(written) if written else None,
+            **_facts(manifest),
+        },
+        lines,
+    )
+
+
+def _facts(manifest: Manifest) -> dict[str, JsonValue]:
+    return {
+        "name": manifest.name,
+        "identity": manifest.identity,
+        "trains": manifest.trains,
+        "sram": manifest.memory.sram,
+        "flash": manifest.memory.flash,
+        "macs": manifest.macs,
+        "parameter_bytes": manifest.parameter_bytes,
+        "save_bytes": manifest.save_bytes,
+    }
+
+
+def _memory_parts(manifest: Manifest) -> tuple[Table | str, ...]:
+    macs = ", ".join(f"{count:,} per {_ACTION.get(n, n)}" for n, count in manifest.macs.items())
+    return (
+        _memory("SRAM", manifest.memory.sram),
+        _memory("flash", manifest.memory.flash),
+        f"multiply-accumulates: {macs}",
+        f"{manifest.parameter_bytes:,} B of parameters learn; "
+        f"what was learnt is saved in {manifest.save_bytes:,} B"
+        if manifest.trains
+        else "nothing learns: give a plan to build a training engine",
+    )
+
+
+_ACTION = {"infer": "inference", "train": "training step"}
+
+
+def _memory(kind: str, items: Mapping[str, int]) -> Table:
+    rows = tuple((name, f"{count:,}") for name, count in items.items())
+    columns = (Column(f"{kind}, exact"), *numbers("B"))
+    return Table(columns, rows, total=("all", f"{sum(items.values()):,}"))
