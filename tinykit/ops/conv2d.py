@@ -21,6 +21,7 @@ from tinykit.ops.fixed_point import activation_range, exact, quantize_multiplier
 from tinykit.ops.window import Pair, Window
 
 if TYPE_CHECKING:
+    from tinykit.importers.tflite_node import TfliteNode
     from tinykit.ops.tape import Tape
 
 
@@ -104,6 +105,25 @@ class Conv2D(Operator[Conv2DAttributes]):
     def gradient(self, op: Op, tape: Tape) -> None:
         window = window_of(tape.graph, op)
         convolution_gradient(op, tape, window, self.attributes(op).activation)
+
+    def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
+        node.expect_counts(range(2, 4))
+        x, _ = node.input(), node.output()
+        node.expect(len(x.shape) == 4, f"input {x.name} is not [1, H, W, C]")
+        weights = node.weights(1, axis=0, rank=4)
+        node.expect(
+            weights.shape[3] == x.shape[3] and max(weights.shape) <= node.LARGEST,
+            f"weights {list(weights.shape)} do not fit input {list(x.shape)}",
+            "grouped convolutions are not supported",
+        )
+        bias = node.bias(2, weights.shape[0])
+        node.check_accumulators(x, weights, channel_axis=0)
+        stride = node.pair("StrideH", "StrideW")
+        dilation = node.pair("DilationHFactor", "DilationWFactor")
+        size, kernel = (x.shape[1], x.shape[2]), (weights.shape[1], weights.shape[2])
+        padding = node.padding(size, kernel, stride, dilation)
+        attributes = Conv2DAttributes(stride, dilation, padding, node.activation)
+        return (node.op(self.kind, (x.name, weights.name, bias), attributes),)
 
 
 def convolution_call(

@@ -1,0 +1,140 @@
+"""TFLite files to graphs: full-int8 models as TensorFlow's converter writes them.
+
+Each operator's own file says how it is imported (`Operator.from_tflite`).  Here is what concerns
+the model as a whole: names, constant shapes, the float edges, subgraphs.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tinykit.errors import ModelError
+from tinykit.importers.fold import FOLDED, fold
+from tinykit.importers.names import layer_name, unique_names
+from tinykit.importers.tflite_file import FileGraph, FileOperator, FileTensor, read_tflite
+from tinykit.importers.tflite_node import FULL_INT8, TfliteNode
+from tinykit.ir import Graph, Op, Tensor
+from tinykit.ops.registry import check_shapes, tflite_operators
+
+
+def load_tflite(path: Path) -> Graph:
+    """The graph of a .tflite file, checked; ModelError in one line for whatever is wrong."""
+    graphs = read_tflite(path)
+    name = re.sub(r"\W+", "_", path.stem).strip("_") or "model"
+    try:
+        return _Importer(name, graphs).graph()
+    except ModelError as error:
+        raise ModelError(f"{path}: {error.message}", error.hint) from None
+
+
+def supported_builtins() -> list[str]:
+    """The TFLite operators that can be imported, sorted."""
+    return sorted({*tflite_operators(), "DEQUANTIZE"})
+
+
+@dataclass
+class _Importer:
+    name: str
+    graphs: tuple[FileGraph, ...]
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    ops: list[Op] = field(default_factory=list)
+    layers: set[str] = field(default_factory=set)
+
+    def graph(self) -> Graph:
+        main = self.graphs[0]
+        names = unique_names([tensor.name for tensor in main.tensors])
+        files = dict(zip(names, main.tensors, strict=True))
+        inputs = [names[i] for i in main.inputs]
+        outputs = [names[i] for i in main.outputs]
+        if len(inputs) != 1 or len(outputs) != 1:
+            raise ModelError(
+                f"the model has {len(inputs)} inputs and {len(outputs)} outputs; "
+                "supported is one of each"
+            )
+        for index, operator in enumerate(main.operators):
+            if operator.builtin == "CALL_ONCE":
+                self._check_call_once(operator, index)
+                continue
+            if self._fold(operator, names, files):
+                continue
+            node = self._node(operator, index, names, files)
+            if node.builtin == "QUANTIZE" and files[node.inputs[0]].type == "FLOAT32":
+                node.expect(node.inputs[0] in inputs, "float input inside the model", FULL_INT8)
+                inputs = [node.output(("int8", "uint8")).name]
+            elif node.builtin == "DEQUANTIZE":
+                node.expect(node.outputs[0] in outputs, "float output inside the model", FULL_INT8)
+                outputs = [node.input(0, ("int8", "uint8")).name]
+            else:
+                self._convert(node)
+        return self._assemble(inputs, outputs)
+
+    def _convert(self, node: TfliteNode) -> None:
+        operator = tflite_operators().get(node.builtin)
+        if operator is None:
+            raise node.error(
+                "this operator is not supported",
+                f"supported are {', '.join(supported_builtins())}",
+            )
+        try:
+            self.ops.extend(operator.from_tflite(node))
+        except (ValueError, IndexError, KeyError, OverflowError) as error:
+            raise node.error(f"unusual or damaged operator ({error})") from None
+
+    def _node(
+        self, operator: FileOperator, index: int, names: list[str], files: dict[str, FileTensor]
+    ) -> TfliteNode:
+        inputs = tuple(names[i] if i >= 0 else "" for i in operator.inputs)
+        outputs = tuple(names[i] for i in operator.outputs)
+        if not inputs or not inputs[0] or not outputs:
+            raise ModelError(f"{operator.builtin} #{index} lacks inputs or outputs")
+        known = tflite_operators().get(operator.builtin)
+        kind = known.kind if known else operator.builtin.lower()
+        name = layer_name(outputs[0], kind, index, self.layers)
+        return TfliteNode(
+            operator.builtin, index, operator.version, name, inputs, outputs, operator.options,
+            files, self.tensors,
+        )  # fmt: skip
+
+    def _fold(self, operator: FileOperator, names: list[str], files: dict[str, FileTensor]) -> bool:
+        """Whether the operator makes a constant; if so the file's tensor now holds it."""
+        if operator.builtin not in FOLDED or len(operator.outputs) != 1:
+            return False
+        output = names[operator.outputs[0]]
+        sources = [files[names[i]] for i in operator.inputs if i >= 0]
+        value = fold(operator, sources, files[output])
+        if value is None:
+            return False
+        files[output] = replace(files[output], data=value, shape=value.shape)
+        return True
+
+    def _check_call_once(self, operator: FileOperator, index: int) -> None:
+        """CALL_ONCE runs an initialisation graph: harmless only when that graph is empty."""
+        called = int(operator.options.get("InitSubgraphIndex", 0))
+        if called >= len(self.graphs) or self.graphs[called].operators:
+            raise ModelError(
+                f"CALL_ONCE #{index}: models with variables (a second graph that sets them up) "
+                "are not supported",
+                "convert the model from a frozen function, without state",
+            )
+
+    def _assemble(self, inputs: list[str], outputs: list[str]) -> Graph:
+        for name in (*inputs, *outputs):
+            if name not in self.tensors:
+                raise ModelError(f"no supported operator reads or makes {name}", FULL_INT8)
+        graph = Graph(self.name, self.tensors, tuple(self.ops), tuple(inputs), tuple(outputs))
+        graph = graph.pruned()
+        if not graph.ops:
+            raise ModelError("the model holds no operators")
+        for name in (*inputs, *outputs):
+            if graph[name].dtype not in ("int8", "uint8"):
+                raise ModelError(f"{name} is {graph[name].dtype}, not int8", FULL_INT8)
+        if graph[inputs[0]].storage != "arena":
+            raise ModelError(f"the input {inputs[0]} is a constant")
+        if graph[inputs[0]].shape[0] != 1:
+            raise ModelError(
+                f"the input {inputs[0]} has shape {list(graph[inputs[0]].shape)}",
+                "export the model with batch size 1",
+            )
+        return check_shapes(graph)

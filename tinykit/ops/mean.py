@@ -1,0 +1,103 @@
+"""MEAN: int8 average over neighbouring axes with rescaling, as TensorFlow Lite Micro computes it.
+
+Input: x seen as [outer, reduced, inner]: [1, H, W, C] over H, W; [1, T, C] over T; …
+Output: x's shape without the axes, or with ones in their place (keep_dims).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tinykit.ir import Array, Attributes, Graph, Op
+from tinykit.ops.base import Call, Operator, Struct
+from tinykit.ops.evaluate import Run
+from tinykit.ops.fixed_point import quantize_multiplier, requantize
+
+if TYPE_CHECKING:
+    from tinykit.importers.tflite_node import TfliteNode
+
+
+@dataclass(frozen=True)
+class MeanAttributes(Attributes):
+    """axes: sorted, from 0, next to each other."""
+
+    axes: tuple[int, ...] = ()
+    keep_dims: bool = False
+
+
+def multiplier(graph: Graph, op: Op, count: int) -> tuple[int, int]:
+    """(multiplier, shift) by which the sum of `count` values is turned into the mean.
+
+    Follows QuantizedMeanOrSum: 1 / count goes into the rescaling multiplier, truncated.
+    """
+    x, y = graph[op.inputs[0]].quant, graph[op.outputs[0]].quant
+    value, shift = quantize_multiplier(x.scale0 / y.scale0)
+    up = min(count.bit_length() - 1, 32, 31 + shift)
+    return (value << up) // count, shift - up
+
+
+class Mean(Operator[MeanAttributes]):
+    kind = "mean"
+    tflite = ("MEAN",)
+    note = "int8, over axes next to each other (global average pooling in 1-D and 2-D)"
+
+    def extents(self, graph: Graph, op: Op) -> tuple[int, int, int]:
+        """(outer, reduced, inner) sizes."""
+        shape, axes = graph[op.inputs[0]].shape, self.attributes(op).axes
+        first, last = axes[0], axes[-1] + 1
+        return math.prod(shape[:first]), math.prod(shape[first:last]), math.prod(shape[last:])
+
+    def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
+        attributes, shape = self.attributes(op), graph[op.inputs[0]].shape
+        if attributes.keep_dims:
+            return (tuple(1 if i in attributes.axes else n for i, n in enumerate(shape)),)
+        return (tuple(n for i, n in enumerate(shape) if i not in attributes.axes),)
+
+    def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
+        graph = run.graph
+        x, y = graph[op.inputs[0]], graph[op.outputs[0]]
+        extents = self.extents(graph, op)
+        total = (run[x.name].reshape(extents).astype(np.int64) - x.quant.zero_point0).sum(axis=1)
+        value, shift = multiplier(graph, op, extents[1])
+        mean = requantize(total, np.array(value), np.array(shift), y.quant.zero_point0, -128, 127)
+        return (mean.reshape(y.shape),)
+
+    def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
+        x, y = graph[op.inputs[0]], graph[op.outputs[0]]
+        outer, reduced, inner = self.extents(graph, op)
+        value, shift = multiplier(graph, op, reduced)
+        struct = Struct(
+            "tk_mean",
+            {
+                "outer": outer,
+                "reduced": reduced,
+                "inner": inner,
+                "multiplier": value,
+                "shift": shift,
+                "input_zero_point": x.quant.zero_point0,
+                "output_zero_point": y.quant.zero_point0,
+            },
+        )
+        return (Call("tk_mean_s8", struct, (x.name, y.name)),)
+
+    def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
+        node.expect_counts(range(2, 3))
+        x, _ = node.input(), node.output()
+        rank = len(x.shape)
+        given = [int(axis) for axis in node.constant(1).flat]
+        node.expect(bool(given) and all(-rank <= axis < rank for axis in given), f"axes {given}")
+        axes = tuple(sorted({axis % rank for axis in given}))
+        node.expect(
+            all(i in axes or x.shape[i] == 1 for i in range(axes[0], axes[-1])),
+            f"mean over axes {list(axes)} of {list(x.shape)}; they must be next to each other",
+        )
+        node.expect(x.size < 2**23, f"mean over {x.size} values")
+        keep_dims = bool(node.option("KeepDims"))
+        return (node.op(self.kind, (x.name,), MeanAttributes(axes, keep_dims)),)
+
+
+OPERATOR = Mean()

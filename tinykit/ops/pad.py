@@ -1,0 +1,91 @@
+"""PAD and PADV2: int8, filled with the zero point (PAD) or a constant (PADV2).
+
+Input: x of up to four dimensions; the first of four is the batch and is not padded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tinykit.ir import Array, Attributes, Graph, Op
+from tinykit.ops.base import Call, Operator, Struct
+from tinykit.ops.evaluate import Run
+
+if TYPE_CHECKING:
+    from tinykit.importers.tflite_node import TfliteNode
+
+
+@dataclass(frozen=True)
+class PadAttributes(Attributes):
+    """paddings: (before, after) of each axis; value: the code that fills them."""
+
+    paddings: tuple[tuple[int, int], ...] = ()
+    value: int = 0
+
+
+class Pad(Operator[PadAttributes]):
+    kind = "pad"
+    tflite = ("PAD", "PADV2")
+    note = "int8, up to four dimensions, zeros or a constant; free in front of a convolution"
+
+    def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
+        shape, paddings = graph[op.inputs[0]].shape, self.attributes(op).paddings
+        return (tuple(n + a + b for n, (a, b) in zip(shape, paddings, strict=True)),)
+
+    def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
+        attributes = self.attributes(op)
+        x = run[op.inputs[0]]
+        return (np.pad(x, attributes.paddings, constant_values=np.int8(attributes.value)),)
+
+    def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
+        x, y = graph[op.inputs[0]], graph[op.outputs[0]]
+        attributes = self.attributes(op)
+        height, width, channels = (1, 1, 1, *x.shape)[-3:]
+        rows, columns, depth = (((0, 0),) * 3 + attributes.paddings)[-3:]
+        struct = Struct(
+            "tk_pad",
+            {
+                "height": height,
+                "width": width,
+                "channels": channels,
+                "top": rows[0],
+                "bottom": rows[1],
+                "left": columns[0],
+                "right": columns[1],
+                "front": depth[0],
+                "back": depth[1],
+                "value": attributes.value,
+            },
+        )
+        return (Call("tk_pad_s8", struct, (x.name, y.name)),)
+
+    def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
+        node.expect_counts(range(2, 4))
+        x, y = node.input(), node.output()
+        node.expect_same_quantization(x, y)
+        amounts = node.constant(1)
+        rank = len(x.shape)
+        node.expect(amounts.shape == (rank, 2), f"paddings have shape {list(amounts.shape)}")
+        paddings = tuple((int(before), int(after)) for before, after in amounts)
+        node.expect(
+            all(0 <= n <= node.LARGEST for pair in paddings for n in pair)
+            and max(*x.shape, *y.shape) <= node.LARGEST,
+            f"paddings {[list(pair) for pair in paddings]} are out of range",
+        )
+        node.expect(
+            rank <= 4 and (rank < 4 or (x.shape[0] == 1 and paddings[0] == (0, 0))),
+            f"padding of {list(x.shape)}; supported are up to four dimensions, the batch unpadded",
+        )
+        value = y.quant.zero_point0
+        if node.has(2):
+            filler = node.input(2)
+            node.expect_same_quantization(filler, y)
+            node.expect(filler.size == 1 and filler.constant, "the fill value must be a constant")
+            value = int(filler.value.flat[0])
+        return (node.op(self.kind, (x.name,), PadAttributes(paddings, value)),)
+
+
+OPERATOR = Pad()

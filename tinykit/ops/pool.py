@@ -1,0 +1,111 @@
+"""AVERAGE_POOL_2D and MAX_POOL_2D: int8, as TensorFlow Lite Micro computes them.
+
+Input: x [1, H, W, C].  Neither rescales.  Padding does not count in an average.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from tinykit.errors import ModelError
+from tinykit.ir import Array, Attributes, Graph, Op
+from tinykit.ops.base import Call, Operator, Struct
+from tinykit.ops.evaluate import Run
+from tinykit.ops.fixed_point import activation_range
+from tinykit.ops.window import Pair, Window
+
+if TYPE_CHECKING:
+    from tinykit.importers.tflite_node import TfliteNode
+
+
+@dataclass(frozen=True)
+class PoolAttributes(Attributes):
+    """kernel, stride: (height, width); padding: (top, bottom, left, right)."""
+
+    kernel: Pair = (1, 1)
+    stride: Pair = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    activation: str = "none"
+
+    @property
+    def window(self) -> Window:
+        return Window(self.kernel, self.stride, (1, 1), self.padding)
+
+
+class Pool(Operator[PoolAttributes]):
+    function: ClassVar[str]
+    note = "int8, any window, stride and padding"
+
+    def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
+        batch, height, width, channels = graph[op.inputs[0]].shape
+        if batch != 1:
+            raise ModelError(f"layer {op.name}: batch {batch}; supported is 1")
+        oh, ow = self.attributes(op).window.output_size(height, width)
+        return ((1, oh, ow, channels),)
+
+    def pool(self, x: Array, window: Window) -> Array:
+        """int64 codes [H, W, C] -> [OH, OW, C], not clamped."""
+        raise NotImplementedError
+
+    def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
+        attributes, y = self.attributes(op), run.graph[op.outputs[0]]
+        low, high = activation_range(attributes.activation, y.quant)
+        pooled = self.pool(run[op.inputs[0]][0].astype(np.int64), attributes.window)
+        return (np.clip(pooled, low, high).astype(np.int8)[None],)
+
+    def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
+        attributes = self.attributes(op)
+        x, y = graph[op.inputs[0]], graph[op.outputs[0]]
+        low, high = activation_range(attributes.activation, y.quant)
+        size = (x.shape[1], x.shape[2]), (y.shape[1], y.shape[2])
+        struct = Struct(
+            "tk_pool",
+            {
+                "window": attributes.window.struct(*size),
+                "channels": x.shape[3],
+                "activation_min": low,
+                "activation_max": high,
+            },
+        )
+        return (Call(self.function, struct, (x.name, y.name)),)
+
+    def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
+        node.expect_counts(range(1, 2))
+        x, y = node.input(), node.output()
+        node.expect(len(x.shape) == 4, f"input {x.name} is not [1, H, W, C]")
+        node.expect(x.shape[3] <= 65535, f"{x.shape[3]} channels")
+        node.expect_same_quantization(x, y)
+        kernel = node.pair("FilterHeight", "FilterWidth")
+        stride = node.pair("StrideH", "StrideW")
+        padding = node.padding((x.shape[1], x.shape[2]), kernel, stride)
+        attributes = PoolAttributes(kernel, stride, padding, node.activation)
+        return (node.op(self.kind, (x.name,), attributes),)
+
+
+class AveragePool2D(Pool):
+    kind = "average_pool2d"
+    tflite = ("AVERAGE_POOL_2D",)
+    function = "tk_average_pool2d_s8"
+
+    def pool(self, x: Array, window: Window) -> Array:
+        total = window.patches(x).sum(axis=(2, 3))
+        count = window.patches(np.ones_like(x)).sum(axis=(2, 3))
+        rounded = np.abs(total) + count // 2
+        mean: Array = np.sign(total) * (rounded // count)  # halves away from zero
+        return mean
+
+
+class MaxPool2D(Pool):
+    kind = "max_pool2d"
+    tflite = ("MAX_POOL_2D",)
+    function = "tk_max_pool2d_s8"
+
+    def pool(self, x: Array, window: Window) -> Array:
+        largest: Array = window.patches(x, fill=-128).max(axis=(2, 3))
+        return largest
+
+
+OPERATORS = (AveragePool2D(), MaxPool2D())

@@ -1,0 +1,70 @@
+"""RELU and RELU6 as operators of their own: rescale int8 codes, then clamp.
+
+TFLM's RELU6 clamps without rescaling, so the two agree only where input and output have one
+quantization, as they must there; where they differ the golden is TFLite's reference kernel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from tinykit.ir import Array, Attributes, Graph, Op
+from tinykit.ops.base import Call, Operator
+from tinykit.ops.evaluate import Run
+from tinykit.ops.fixed_point import activation_range, quantize_multiplier, requantize
+from tinykit.ops.quantize import requantize_call
+
+if TYPE_CHECKING:
+    from tinykit.importers.tflite_node import TfliteNode
+
+
+def multiplier(graph: Graph, op: Op) -> tuple[int, int]:
+    """(multiplier, shift): the ratio of the scales in float32 (CalculateReluOpData)."""
+    x, y = graph[op.inputs[0]].quant, graph[op.outputs[0]].quant
+    return quantize_multiplier(float(np.float32(x.scale0) / np.float32(y.scale0)))
+
+
+@dataclass(frozen=True)
+class ReluAttributes(Attributes):
+    pass
+
+
+class Relu(Operator[ReluAttributes]):
+    kind = "relu"
+    tflite = ("RELU",)
+    note = "int8; free where it can be fused into the layer before"
+    in_place = 0
+    activation: ClassVar[str] = "relu"
+
+    def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
+        return (graph[op.inputs[0]].shape,)
+
+    def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
+        x, y = run.graph[op.inputs[0]], run.graph[op.outputs[0]]
+        value, shift = multiplier(run.graph, op)
+        low, high = activation_range(self.activation, y.quant)
+        codes = run[x.name].astype(np.int64) - x.quant.zero_point0
+        return (
+            requantize(codes, np.array(value), np.array(shift), y.quant.zero_point0, low, high),
+        )
+
+    def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
+        limits = activation_range(self.activation, graph[op.outputs[0]].quant)
+        return (requantize_call(graph, op, multiplier(graph, op), limits),)
+
+    def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
+        node.expect_counts(range(1, 2))
+        x, _ = node.input(), node.output()
+        return (node.op(self.kind, (x.name,), ReluAttributes()),)
+
+
+class Relu6(Relu):
+    kind = "relu6"
+    tflite = ("RELU6",)
+    activation = "relu6"
+
+
+OPERATORS = (Relu(), Relu6())
