@@ -69,7 +69,7 @@ class AveragePoolGrad(Operator[PoolGradAttributes]):
                 "shift": result.quant.exponent - acc_exponent,
             },
         )
-        return (Call("tk_average_pool_grad", struct, (gradient.name, result.name, "$trainer")),)
+        return (Call("tk_average_pool_grad_s16", struct, (gradient.name, result.name, "$trainer")),)
 
 
 OPERATOR = AveragePoolGrad()

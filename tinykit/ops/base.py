@@ -37,7 +37,7 @@ class Address:
     tensor: str
 
 
-Field = Union[int, float, Table, Address, "Struct", None]  # noqa: UP007
+Field = Union[int, float, Table, Address, "Struct", None]
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class ChannelScale(Operator[ChannelScaleAttributes]):
                 "channels": channels,
             },
         )
-        return (Call("tk_channel_scale", struct, (gradient.name, op.outputs[0])),)
+        return (Call("tk_channel_scale_s16", struct, (gradient.name, op.outputs[0])),)
 
 
 OPERATOR = ChannelScale()

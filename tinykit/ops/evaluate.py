@@ -22,7 +22,6 @@ class Step:
 
     label: int = 0
     learning_rate: float = 0.0
-    seed: int = 0
     index: int = 0  # number of the step, from 0
     loss: float = 0.0
     prediction: int = -1

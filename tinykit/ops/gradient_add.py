@@ -43,7 +43,7 @@ class GradientAdd(Operator[Attributes]):
             },
         )
         arguments = (op.inputs[0], op.inputs[1], op.outputs[0], "$trainer")
-        return (Call("tk_gradient_add", struct, arguments),)
+        return (Call("tk_gradient_add_s16", struct, arguments),)
 
 
 OPERATOR = GradientAdd()

@@ -48,7 +48,7 @@ class MaxPoolGrad(Operator[PoolGradAttributes]):
         )
         arguments = (gradient.name, op.inputs[1], result.name, "$scratch", "$trainer")
         scratch = 4 * attributes.input_size[0] * attributes.input_size[1]  # one channel's sums
-        return (Call("tk_max_pool_grad", struct, arguments, scratch),)
+        return (Call("tk_max_pool_grad_s16", struct, arguments, scratch),)
 
 
 OPERATOR = MaxPoolGrad()

@@ -33,12 +33,13 @@ Rounding = Literal["nearest", "stochastic"]
 class UpdateRule(Attributes):
     """How a parameter is updated.
 
-    tensor:     its number, for the random numbers of stochastic rounding
+    tensor:     its number, and seed: for the random numbers of stochastic rounding
     rounding:   of each update to residual units (or to whole steps without a residual)
     accumulate: samples whose updates stay in the residual before the plane in use follows
     """
 
     tensor: int = 0
+    seed: int = 0
     rounding: Rounding = "stochastic"
     accumulate: int = 1
 
@@ -77,7 +78,7 @@ def apply_update(
     limit = WEIGHT_LIMIT if used.dtype == np.int8 else BIAS_LIMIT
     noise = None
     if rule.rounding == "stochastic":
-        base = hash_base(run.step.seed, run.step.index, rule.tensor)
+        base = hash_base(rule.seed, run.step.index, rule.tensor)
         noise = hash_numbers(base, used.size).reshape(used.shape)
     delta = np.empty(used.shape, np.int64)
     for c in range(used.shape[axis]):
@@ -103,6 +104,7 @@ def rule_struct(op: Op, constants: Array, rule: UpdateRule) -> Struct:
         "used": Address(op.updates[0]),
         "residual": Address(residual) if residual else None,
         "rate": Table("float", constants),
+        "seed": rule.seed,
         "tensor": rule.tensor,
         "per_channel": int(len(constants) > 1),
         "stochastic": int(rule.rounding == "stochastic"),

@@ -1,0 +1,176 @@
+/* Training: the state of a trainer, the loss, gradients and updates.
+ *
+ * Gradients are int16 with a static power-of-two exponent; docs/training.md has the arithmetic.
+ * Shapes as in kernels.h.  Kernels that round gradients count what saturates in the trainer. */
+#ifndef TINYKIT_TRAINING_H
+#define TINYKIT_TRAINING_H
+
+#include "tinykit/kernels.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What survives from step to step beside the parameters. */
+typedef struct {
+    uint32_t step;        /* steps done */
+    uint32_t pending;     /* samples of the running accumulation */
+    uint32_t saturations; /* gradient values clamped to int16 */
+    float rate;           /* this step's learning rate, times the gradients' normalisation */
+} tk_trainer;
+
+/* The optimizer; schedule: 0 constant, 1 linear, 2 cosine down to zero over total_steps. */
+typedef struct {
+    float learning_rate;
+    uint32_t schedule, warmup_steps, total_steps;
+    uint32_t accumulate, seed;
+    uint32_t classes;
+} tk_optimizer;
+
+/* A trained tensor with its residual: master = 256 * used + residual. */
+typedef struct {
+    void *used;     /* int8 weights or int32 biases */
+    void *residual; /* int8; int16 (weights) or int32 (biases) where samples accumulate */
+    uint32_t size;
+} tk_trained;
+
+/* All that learns, in one block of SRAM. */
+typedef struct {
+    const uint8_t *identity; /* 16 bytes */
+    uint8_t *block;
+    const uint8_t *initial; /* biases and weights; residuals start at zero */
+    tk_trainer *trainer;
+    const tk_optimizer *optimizer;
+    const tk_trained *biases;
+    const tk_trained *weights;
+    uint32_t block_bytes, initial_bytes;
+    uint32_t bias_count, weight_count;
+} tk_parameters;
+
+/* How one parameter follows its gradient; rate holds update units per unit of the accumulator. */
+typedef struct {
+    void *used;
+    void *residual;    /* NULL: int8 weights updated in place */
+    const float *rate; /* [channels], or [1] unless per_channel */
+    uint32_t seed;
+    uint16_t tensor;
+    uint8_t per_channel, stochastic, accumulate;
+} tk_update;
+
+void tk_parameters_reset(const tk_parameters *p);
+void tk_parameters_apply(const tk_parameters *p);
+#define TK_SAVE_OVERHEAD 48
+size_t tk_parameters_save(const tk_parameters *p, uint8_t *out, size_t bytes);
+tk_status tk_parameters_load(const tk_parameters *p, const uint8_t *in, size_t bytes);
+
+/* A step is begin, the generated calls, end; begin fails on a label out of range. */
+tk_status tk_step_begin(const tk_parameters *p, const tk_target *target, tk_step *step);
+void tk_step_end(const tk_parameters *p, tk_step *step);
+
+/* Loss.  scratch: 4 * classes bytes. */
+typedef struct {
+    float scale;
+    uint32_t classes;
+} tk_softmax_cross_entropy;
+void tk_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const int8_t *logits,
+                                 int16_t *gradient, float *scratch, const tk_target *target,
+                                 tk_trainer *trainer, tk_step *step);
+
+/* Activations: the gradient passes where low < y < high. */
+typedef struct {
+    uint32_t size;
+    int16_t low, high;
+} tk_activation_limits;
+void tk_activation_mask(const tk_activation_limits *limits, const int8_t *y, uint8_t *bits);
+void tk_activation_grad(const tk_activation_limits *limits, const int16_t *gradient,
+                        const int8_t *y, int16_t *result);
+void tk_activation_grad_bits(const tk_activation_limits *limits, const int16_t *gradient,
+                             const uint8_t *bits, int16_t *result);
+
+/* result = gradient * multiplier / 2^15, per channel. */
+typedef struct {
+    const int16_t *multiplier; /* [channels] */
+    uint32_t pixels;
+    uint16_t channels;
+} tk_channel_scale;
+void tk_channel_scale_s16(const tk_channel_scale *scale, const int16_t *gradient, int16_t *result);
+
+typedef struct {
+    uint32_t size;
+    int8_t shift_a, shift_b, shift;
+} tk_gradient_add;
+void tk_gradient_add_s16(const tk_gradient_add *add, const int16_t *a, const int16_t *b,
+                         int16_t *result, tk_trainer *trainer);
+
+typedef struct {
+    const tk_window *window;
+    uint16_t channels;
+    int8_t shift;
+} tk_pool_grad;
+void tk_average_pool_grad_s16(const tk_pool_grad *pool, const int16_t *gradient, int16_t *result,
+                              tk_trainer *trainer);
+/* scratch: 4 * H * W bytes. */
+void tk_max_pool_grad_s16(const tk_pool_grad *pool, const int16_t *gradient, const int8_t *x,
+                          int16_t *result, int32_t *scratch, tk_trainer *trainer);
+
+typedef struct {
+    uint16_t input_height, input_width, input_channels;
+    uint16_t output_batch, output_height, output_width, output_channels;
+    uint16_t before_batch, before_height, before_width, before_channels;
+} tk_pad_grad;
+void tk_pad_grad_s16(const tk_pad_grad *pad, const int16_t *gradient, int16_t *result);
+
+/* Convolutions backward.  gradient is the output's, already scaled per channel for input_grad. */
+typedef struct {
+    const tk_window *window;
+    const int8_t *weights;
+    const int8_t *weights_rest;
+    uint16_t input_channels, split, output_channels;
+    int8_t shift;
+} tk_conv2d_input_grad;
+void tk_conv2d_input_grad_s16(const tk_conv2d_input_grad *conv, const int16_t *gradient,
+                              int16_t *result, tk_trainer *trainer);
+
+typedef struct {
+    const tk_window *window;
+    const tk_update *update;
+    uint16_t input_channels, split, output_channels;
+    int16_t input_zero_point;
+    uint8_t fold_shift;
+} tk_conv2d_update;
+void tk_conv2d_update_s16(const tk_conv2d_update *conv, const int16_t *gradient, const int8_t *x,
+                          const tk_trainer *trainer);
+
+typedef struct {
+    const tk_window *window;
+    const int8_t *weights;
+    const int8_t *weights_rest;
+    uint16_t channels, multiplier, split;
+    int8_t shift;
+} tk_depthwise_input_grad;
+void tk_depthwise_input_grad_s16(const tk_depthwise_input_grad *conv, const int16_t *gradient,
+                                 int16_t *result, tk_trainer *trainer);
+
+typedef struct {
+    const tk_window *window;
+    const tk_update *update;
+    uint16_t channels, multiplier, split;
+    int16_t input_zero_point;
+    uint8_t fold_shift;
+} tk_depthwise_update;
+void tk_depthwise_update_s16(const tk_depthwise_update *conv, const int16_t *gradient,
+                             const int8_t *x, const tk_trainer *trainer);
+
+typedef struct {
+    const tk_update *update;
+    uint32_t pixels;
+    uint16_t channels;
+} tk_bias_update;
+void tk_bias_update_s16(const tk_bias_update *bias, const int16_t *gradient,
+                        const tk_trainer *trainer);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

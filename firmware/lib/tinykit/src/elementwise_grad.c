@@ -1,0 +1,71 @@
+/* Gradients that go element by element. */
+#include "gradient.h"
+
+static int passes(const tk_activation_limits *limits, int8_t y)
+{
+    return y > limits->low && y < limits->high;
+}
+
+void tk_activation_mask(const tk_activation_limits *limits, const int8_t *y, uint8_t *bits)
+{
+    uint32_t i = 0;
+    while (i < limits->size) {
+        uint32_t byte = 0;
+        for (uint32_t bit = 0; bit < 8 && i < limits->size; bit++, i++) {
+            byte |= (passes(limits, y[i]) ? 1u : 0u) << bit;
+        }
+        *bits++ = (uint8_t)byte;
+    }
+}
+
+void tk_activation_grad(const tk_activation_limits *limits, const int16_t *gradient,
+                        const int8_t *y, int16_t *result)
+{
+    for (uint32_t i = 0; i < limits->size; i++) {
+        result[i] = passes(limits, y[i]) ? gradient[i] : 0;
+    }
+}
+
+void tk_activation_grad_bits(const tk_activation_limits *limits, const int16_t *gradient,
+                             const uint8_t *bits, int16_t *result)
+{
+    for (uint32_t i = 0; i < limits->size; i++) {
+        result[i] = (bits[i / 8] >> (i % 8)) & 1 ? gradient[i] : 0;
+    }
+}
+
+void tk_channel_scale_s16(const tk_channel_scale *scale, const int16_t *gradient, int16_t *result)
+{
+    for (uint32_t p = 0; p < scale->pixels; p++) {
+        for (uint32_t c = 0; c < scale->channels; c++) {
+            *result++ = (int16_t)((*gradient++ * scale->multiplier[c] + (1 << 14)) >> 15);
+        }
+    }
+}
+
+void tk_gradient_add_s16(const tk_gradient_add *add, const int16_t *a, const int16_t *b,
+                         int16_t *result, tk_trainer *trainer)
+{
+    const int64_t scale_a = (int64_t)1 << add->shift_a;
+    const int64_t scale_b = (int64_t)1 << add->shift_b;
+    for (uint32_t i = 0; i < add->size; i++) {
+        const int64_t sum = a[i] * scale_a + b[i] * scale_b;
+        result[i] = tk_to_gradient(sum, add->shift, &trainer->saturations);
+    }
+}
+
+void tk_pad_grad_s16(const tk_pad_grad *pad, const int16_t *gradient, int16_t *result)
+{
+    for (uint32_t n = 0; n < pad->output_batch; n++) {
+        for (uint32_t y = 0; y < pad->output_height; y++) {
+            for (uint32_t x = 0; x < pad->output_width; x++) {
+                uint32_t at = (n + pad->before_batch) * pad->input_height + y + pad->before_height;
+                at = (at * pad->input_width + x + pad->before_width) * pad->input_channels;
+                const int16_t *from = gradient + at + pad->before_channels;
+                for (uint32_t c = 0; c < pad->output_channels; c++) {
+                    *result++ = from[c];
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+/* Losses. */
+#include "scalar.h"
+#include "tinykit/training.h"
+
+#define GRADIENT_EXPONENT 14 /* the loss gradient is in units of 2^-14 */
+
+/* The smallest k with x <= 2^k, for a positive normal x. */
+static int32_t exponent_above(float x)
+{
+    const uint32_t bits = tk_float_bits(x);
+    return (int32_t)(bits >> 23) - 127 + ((bits & 0x7FFFFFu) != 0 ? 1 : 0);
+}
+
+static float power_of_two(int32_t exponent)
+{
+    return tk_bits_float((uint32_t)(exponent + 127) << 23);
+}
+
+void tk_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const int8_t *logits,
+                                 int16_t *gradient, float *scratch, const tk_target *target,
+                                 tk_trainer *trainer, tk_step *step)
+{
+    const uint32_t classes = loss->classes;
+    const uint32_t label = (uint32_t)target->label;
+    uint32_t best = 0;
+    for (uint32_t c = 1; c < classes; c++) {
+        if (logits[c] > logits[best]) {
+            best = c;
+        }
+    }
+    const int32_t top = logits[best];
+    const float distance = (float)(top - logits[label]) * loss->scale;
+    float total = 0.0f;
+    for (uint32_t c = 0; c < classes; c++) {
+        scratch[c] = tk_exp((float)(logits[c] - top) * loss->scale);
+        total = total + scratch[c];
+    }
+    float largest = 0.0f;
+    for (uint32_t c = 0; c < classes; c++) {
+        float difference = scratch[c] / total;
+        if (c == label) {
+            difference = difference - 1.0f;
+        }
+        scratch[c] = difference;
+        const float size = difference < 0.0f ? -difference : difference;
+        largest = size > largest ? size : largest;
+    }
+    step->prediction = (int32_t)best;
+    step->loss = tk_log(total) + distance;
+    if (largest < power_of_two(-100)) {
+        trainer->rate = 0.0f;
+        for (uint32_t c = 0; c < classes; c++) {
+            gradient[c] = 0;
+        }
+        return;
+    }
+    const int32_t k = exponent_above(largest);
+    trainer->rate = trainer->rate * power_of_two(k);
+    const float up = power_of_two(GRADIENT_EXPONENT - k);
+    for (uint32_t c = 0; c < classes; c++) {
+        const float scaled = scratch[c] * up;
+        gradient[c] = (int16_t)(scaled + (scaled >= 0.0f ? 0.5f : -0.5f));
+    }
+}

@@ -1,0 +1,110 @@
+#include "master.h"
+
+#include "scalar.h"
+
+tk_rate tk_rate_of(float rate)
+{
+    const uint32_t bits = tk_float_bits(rate);
+    const int32_t exponent = (int32_t)((bits >> 23) & 255u);
+    const int32_t shift = 150 - exponent;
+    if (exponent == 0 || shift > 62) {
+        return (tk_rate){0, 1};
+    }
+    if (shift < 1) {
+        return (tk_rate){0xFFFFFF, 1};
+    }
+    return (tk_rate){(int32_t)((bits & 0x7FFFFFu) | 0x800000u), shift};
+}
+
+void tk_weight_update(const tk_update *update, int32_t index, int32_t delta)
+{
+    int8_t *used = (int8_t *)update->used + index;
+    if (update->residual == NULL) {
+        *used = (int8_t)tk_clamp(tk_clamp(*used - delta, -TK_BIAS_LIMIT, TK_BIAS_LIMIT),
+                                 -TK_WEIGHT_LIMIT, TK_WEIGHT_LIMIT);
+        return;
+    }
+    if (update->accumulate) {
+        int16_t *residual = (int16_t *)update->residual + index;
+        *residual = (int16_t)tk_clamp(*residual - delta, INT16_MIN, INT16_MAX);
+        return;
+    }
+    int8_t *residual = (int8_t *)update->residual + index;
+    const int32_t master = tk_clamp(*used * 256 + *residual - delta, -TK_WEIGHT_LIMIT * 256,
+                                    TK_WEIGHT_LIMIT * 256);
+    const int32_t rolled = (master + 128) >> 8;
+    *used = (int8_t)rolled;
+    *residual = (int8_t)(master - rolled * 256);
+}
+
+/* Bring bias up to its master, 256 * used + residual, where residual has any size. */
+static int64_t roll_bias(int32_t *used, int64_t residual)
+{
+    int64_t master = (int64_t)*used * 256 + residual;
+    const int64_t limit = (int64_t)TK_BIAS_LIMIT * 256;
+    master = master > limit ? limit : (master < -limit ? -limit : master);
+    *used = (int32_t)((master + 128) >> 8);
+    return master - (int64_t)*used * 256;
+}
+
+static void bias_step(const tk_update *update, uint32_t index, int32_t delta)
+{
+    int32_t *used = (int32_t *)update->used + index;
+    if (update->residual == NULL) {
+        *used = (int32_t)tk_clamp(*used - delta, -TK_BIAS_LIMIT, TK_BIAS_LIMIT);
+    } else if (update->accumulate) {
+        int32_t *residual = (int32_t *)update->residual + index;
+        const int64_t sum = (int64_t)*residual - delta;
+        *residual = (int32_t)(sum > INT32_MAX ? INT32_MAX : (sum < INT32_MIN ? INT32_MIN : sum));
+    } else {
+        int8_t *residual = (int8_t *)update->residual + index;
+        *residual = (int8_t)roll_bias(used, (int64_t)*residual - delta);
+    }
+}
+
+void tk_bias_update_s16(const tk_bias_update *bias, const int16_t *gradient,
+                        const tk_trainer *trainer)
+{
+    const tk_update *update = bias->update;
+    const uint32_t base = tk_noise_base(update->seed, trainer->step, update->tensor);
+    for (uint32_t c = 0; c < bias->channels; c++) {
+        int32_t acc = 0;
+        const int16_t *g = gradient + c;
+        for (uint32_t p = 0; p < bias->pixels; p++, g += bias->channels) {
+            acc += *g;
+        }
+        const tk_rate rate = tk_rate_of(trainer->rate * update->rate[update->per_channel ? c : 0]);
+        bias_step(update, c, tk_delta(acc, rate, update->stochastic, tk_noise(base, c)));
+    }
+}
+
+static void apply_weights(const tk_trained *weights)
+{
+    int8_t *used = weights->used;
+    int16_t *residual = weights->residual;
+    for (uint32_t i = 0; i < weights->size; i++) {
+        const int32_t master = tk_clamp(used[i] * 256 + residual[i], -TK_WEIGHT_LIMIT * 256,
+                                        TK_WEIGHT_LIMIT * 256);
+        const int32_t rolled = (master + 128) >> 8;
+        used[i] = (int8_t)rolled;
+        residual[i] = (int16_t)(master - rolled * 256);
+    }
+}
+
+void tk_parameters_apply(const tk_parameters *p)
+{
+    p->trainer->pending = 0;
+    if (p->optimizer->accumulate <= 1) {
+        return;
+    }
+    for (uint32_t i = 0; i < p->weight_count; i++) {
+        apply_weights(&p->weights[i]);
+    }
+    for (uint32_t i = 0; i < p->bias_count; i++) {
+        int32_t *used = p->biases[i].used;
+        int32_t *residual = p->biases[i].residual;
+        for (uint32_t k = 0; k < p->biases[i].size; k++) {
+            residual[k] = (int32_t)roll_bias(&used[k], residual[k]);
+        }
+    }
+}

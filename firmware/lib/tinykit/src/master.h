@@ -1,0 +1,56 @@
+/* Masters: 256 * used + residual, and how they follow their gradient. */
+#ifndef TINYKIT_MASTER_H
+#define TINYKIT_MASTER_H
+
+#include "fixed_point.h"
+#include "tinykit/training.h"
+
+#define TK_WEIGHT_LIMIT 127
+#define TK_BIAS_LIMIT (1 << 30)  /* leaves room for the sum of products in an int32 */
+#define TK_DELTA_LIMIT (1 << 30) /* largest change in one step, in residual units */
+
+/* rate = mantissa * 2^-shift, exactly; 1 <= shift <= 62. */
+typedef struct {
+    int32_t mantissa;
+    int32_t shift;
+} tk_rate;
+
+/* Of a float >= 0: below 2^-38 it is zero, above 2^22 it saturates. */
+tk_rate tk_rate_of(float rate);
+
+/* Where the random numbers of a tensor begin in a step. */
+static inline uint32_t tk_noise_base(uint32_t seed, uint32_t step, uint32_t tensor)
+{
+    return seed * 0x9E3779B1u + step * 0x85EBCA77u + tensor * 0xC2B2AE3Du + 0x27D4EB2Fu;
+}
+
+/* Random number `index` (murmur3's finalizer). */
+static inline uint32_t tk_noise(uint32_t base, uint32_t index)
+{
+    uint32_t x = base + index * 0x9E3779B1u;
+    x ^= x >> 16;
+    x *= 0x85EBCA6Bu;
+    x ^= x >> 13;
+    x *= 0xC2B2AE35u;
+    return x ^ (x >> 16);
+}
+
+/* round(acc * rate): to nearest, or up or down at random (noise). */
+static inline int32_t tk_delta(int32_t acc, tk_rate rate, int stochastic, uint32_t noise)
+{
+    int64_t add = (int64_t)1 << (rate.shift - 1);
+    if (stochastic) {
+        add = rate.shift <= 32 ? (int64_t)(noise >> (32 - rate.shift))
+                               : (int64_t)((uint64_t)noise << (rate.shift - 32));
+    }
+    const int64_t delta = ((int64_t)acc * rate.mantissa + add) >> rate.shift;
+    if (delta > TK_DELTA_LIMIT) {
+        return TK_DELTA_LIMIT;
+    }
+    return delta < -TK_DELTA_LIMIT ? -TK_DELTA_LIMIT : (int32_t)delta;
+}
+
+/* Subtract delta from weight `index` of an int8 parameter. */
+void tk_weight_update(const tk_update *update, int32_t index, int32_t delta);
+
+#endif

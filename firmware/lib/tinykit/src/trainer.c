@@ -1,0 +1,136 @@
+/* Steps, learning-rate schedule, and the learnt parameters' saved form. */
+#include "tinykit/training.h"
+
+/* sin(pi/2 * x)^2 = (1 - cos(pi * x)) / 2 within 3e-4, for 0 <= x <= 1. */
+static float smooth(float x)
+{
+    const float square = x * x;
+    float p = 0.07177027f * square + -0.64210705f;
+    p = p * square + 1.57033678f;
+    const float sine = x * p;
+    return sine * sine;
+}
+
+static float learning_rate(const tk_optimizer *optimizer, uint32_t step)
+{
+    float rate = optimizer->learning_rate;
+    if (optimizer->schedule != 0 && optimizer->total_steps > 0) {
+        const uint32_t done = step < optimizer->total_steps ? step : optimizer->total_steps;
+        float left = 1.0f - (float)done / (float)optimizer->total_steps;
+        if (optimizer->schedule == 2) {
+            left = smooth(left);
+        }
+        rate = rate * left;
+    }
+    if (step < optimizer->warmup_steps) {
+        rate = rate * ((float)(step + 1) / (float)optimizer->warmup_steps);
+    }
+    return rate;
+}
+
+tk_status tk_step_begin(const tk_parameters *p, const tk_target *target, tk_step *step)
+{
+    tk_trainer *trainer = p->trainer;
+    *step = (tk_step){TK_OK, -1, 0.0f, trainer->step, trainer->saturations};
+    if (target == NULL || target->label < 0 || (uint32_t)target->label >= p->optimizer->classes) {
+        step->status = TK_ERROR_ARGUMENT;
+        return TK_ERROR_ARGUMENT;
+    }
+    trainer->rate = learning_rate(p->optimizer, trainer->step) / (float)p->optimizer->accumulate;
+    return TK_OK;
+}
+
+void tk_step_end(const tk_parameters *p, tk_step *step)
+{
+    tk_trainer *trainer = p->trainer;
+    trainer->step++;
+    trainer->pending++;
+    if (trainer->pending >= p->optimizer->accumulate) {
+        tk_parameters_apply(p);
+    }
+    step->step = trainer->step;
+    step->saturations = trainer->saturations;
+}
+
+void tk_parameters_reset(const tk_parameters *p)
+{
+    uint32_t i = 0;
+    for (; i < p->initial_bytes; i++) {
+        p->block[i] = p->initial[i];
+    }
+    for (; i < p->block_bytes; i++) {
+        p->block[i] = 0;
+    }
+    *p->trainer = (tk_trainer){0, 0, 0, 0.0f};
+}
+
+/* The saved form: "TKP1", identity, step, pending, saturations, block bytes, block, CRC-32. */
+#define MAGIC 0x31504B54u
+#define HEADER_WORDS 5u
+#define HEADER_BYTES (16u + 4u * HEADER_WORDS)
+_Static_assert(HEADER_BYTES + 4u <= TK_SAVE_OVERHEAD, "TK_SAVE_OVERHEAD is too small");
+
+static void put32(uint8_t *out, uint32_t x)
+{
+    for (int i = 0; i < 4; i++) {
+        out[i] = (uint8_t)(x >> (8 * i));
+    }
+}
+
+static uint32_t get32(const uint8_t *in)
+{
+    return (uint32_t)in[0] | (uint32_t)in[1] << 8 | (uint32_t)in[2] << 16 | (uint32_t)in[3] << 24;
+}
+
+size_t tk_parameters_save(const tk_parameters *p, uint8_t *out, size_t bytes)
+{
+    const size_t needed = p->block_bytes + TK_SAVE_OVERHEAD;
+    if (out == NULL || bytes < needed) {
+        return 0;
+    }
+    for (size_t i = 0; i < TK_SAVE_OVERHEAD; i++) {
+        out[i] = 0;
+    }
+    const uint32_t header[HEADER_WORDS] = {MAGIC, p->trainer->step, p->trainer->pending,
+                                           p->trainer->saturations, p->block_bytes};
+    for (uint32_t i = 0; i < HEADER_WORDS; i++) {
+        put32(out + 4 * i, header[i]);
+    }
+    for (uint32_t i = 0; i < 16; i++) {
+        out[4 * HEADER_WORDS + i] = p->identity[i];
+    }
+    uint8_t *block = out + TK_SAVE_OVERHEAD - 4;
+    for (uint32_t i = 0; i < p->block_bytes; i++) {
+        block[i] = p->block[i];
+    }
+    put32(out + needed - 4, tk_crc32(0, out, needed - 4));
+    return needed;
+}
+
+tk_status tk_parameters_load(const tk_parameters *p, const uint8_t *in, size_t bytes)
+{
+    const size_t needed = p->block_bytes + TK_SAVE_OVERHEAD;
+    if (in == NULL || bytes < HEADER_BYTES) {
+        return TK_ERROR_SIZE;
+    }
+    if (get32(in) != MAGIC) {
+        return TK_ERROR_FORMAT;
+    }
+    for (uint32_t i = 0; i < 16; i++) {
+        if (in[4 * HEADER_WORDS + i] != p->identity[i]) {
+            return TK_ERROR_MODEL;
+        }
+    }
+    if (bytes != needed || get32(in + 16) != p->block_bytes) {
+        return TK_ERROR_SIZE;
+    }
+    if (get32(in + needed - 4) != tk_crc32(0, in, needed - 4)) {
+        return TK_ERROR_CRC;
+    }
+    const uint8_t *block = in + TK_SAVE_OVERHEAD - 4;
+    for (uint32_t i = 0; i < p->block_bytes; i++) {
+        p->block[i] = block[i];
+    }
+    *p->trainer = (tk_trainer){get32(in + 4), get32(in + 8), get32(in + 12), 0.0f};
+    return TK_OK;
+}

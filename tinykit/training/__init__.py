@@ -1,0 +1,1 @@
+"""Update plans and the training graph."""

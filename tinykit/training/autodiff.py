@@ -1,0 +1,198 @@
+"""Autodiff at compile time: a forward graph with parameters becomes a training graph.
+
+Reverse mode over the ops; each operator's gradient rule emits ordinary ops on the tape.  Only
+what lies between the loss and the first trained parameter is differentiated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from tinykit.errors import PlanError
+from tinykit.ir import Attributes, Graph, Op, Quantization, Tensor
+from tinykit.ir.tensor import DType
+from tinykit.ops.activation_mask import Limits
+from tinykit.ops.gradient_arithmetic import gradient_scale
+from tinykit.ops.registry import operator
+from tinykit.ops.softmax_cross_entropy import GRADIENT_EXPONENT
+from tinykit.ops.update import UpdateAttributes, UpdateRule
+from tinykit.training.plan import Optimizer
+
+UNCALIBRATED = Quantization.per_tensor(1.0)
+
+
+@dataclass
+class GraphTape:
+    """Implements tinykit.ops.tape.Tape."""
+
+    graph: Graph
+    optimizer: Optimizer
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    masks: list[Op] = field(default_factory=list)
+    ops: list[Op] = field(default_factory=list)
+    gradients: dict[str, str] = field(default_factory=dict)
+    learning: set[str] = field(default_factory=set)  # tensors downstream of a parameter
+    kept: set[str] = field(default_factory=set)  # forward tensors that update ops read
+    trained: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for op in self.graph.ops:
+            parameters = any(self.graph[n].storage == "parameters" for n in op.reads)
+            if parameters or any(n in self.learning for n in op.reads):
+                self.learning.update(op.outputs)
+
+    def wants(self, tensor: str) -> bool:
+        return tensor in self.learning
+
+    def trains(self, tensor: str) -> bool:
+        return self.graph[tensor].storage == "parameters"
+
+    def gradient_of(self, tensor: str) -> str:
+        return self.gradients[tensor]
+
+    def contribute(self, tensor: str, gradient: str) -> None:
+        if not self.wants(tensor):
+            return
+        earlier = self.gradients.get(tensor)
+        if earlier is not None:
+            maker = Op("", tensor, (), (), layer=tensor)
+            gradient = self.emit(
+                "gradient_add", maker, (earlier, gradient), self.graph[tensor].shape
+            )
+        self.gradients[tensor] = gradient
+
+    def emit(
+        self,
+        kind: str,
+        op: Op,
+        inputs: tuple[str, ...],
+        shape: tuple[int, ...],
+        attributes: Attributes | None = None,
+        same_exponent: bool = False,
+    ) -> str:
+        name = self._fresh(f"{op.name}/{kind}")
+        pass_through = same_exponent or operator(kind).alias or kind == "activation_grad"
+        quantization = Quantization.per_tensor(1.0) if pass_through else UNCALIBRATED
+        self.tensors[name] = Tensor(name, shape, "int16", quantization)
+        self.ops.append(
+            Op(kind, name, inputs, (name,), attributes or Attributes(), (), "backward", op.layer)
+        )
+        return name
+
+    def update(
+        self,
+        kind: str,
+        op: Op,
+        inputs: tuple[str, ...],
+        parameter: str,
+        attributes: UpdateAttributes,
+    ) -> None:
+        number = len(self.trained)
+        self.trained.append(parameter)
+        optimizer = self.optimizer
+        rule = UpdateRule(
+            number, optimizer.seed, optimizer.rounding, optimizer.accumulate
+        )
+        updates = (parameter, *self._residual(parameter))
+        self.kept.update(name for name in inputs if name in self.graph.tensors)
+        self.ops.append(
+            Op(
+                kind,
+                self._fresh(f"{op.name}/{kind}"),
+                (*inputs, *updates),
+                (),
+                replace(attributes, rule=rule),
+                updates,
+                "update",
+                op.layer,
+            )
+        )
+
+    def mask(self, op: Op, tensor: str, limits: Limits) -> str:
+        if tensor in self.kept:
+            return tensor
+        name = f"{op.name}/activation_mask"
+        if name not in self.tensors:
+            size = -(-self.graph[tensor].size // 8)
+            self.tensors[name] = Tensor(name, (size,), "uint8")
+            self.masks.append(
+                Op("activation_mask", name, (tensor,), (name,), limits, (), "forward", op.layer)
+            )
+        return name
+
+    def _residual(self, parameter: str) -> tuple[str, ...]:
+        tensor, optimizer = self.graph[parameter], self.optimizer
+        weights = tensor.dtype == "int8"
+        dtype: DType = "int8"
+        if optimizer.accumulate > 1:
+            dtype = "int16" if weights else "int32"
+        elif optimizer.master == "int8":
+            return ()
+        name = f"{parameter}/residual"
+        self.tensors[name] = Tensor(name, tensor.shape, dtype, storage="parameters")
+        return (name,)
+
+    def _fresh(self, base: str) -> str:
+        taken = self.tensors.keys() | {op.name for op in self.ops}
+        name, count = base, 2
+        while name in taken:
+            name, count = f"{base}_{count}", count + 1
+        return name
+
+
+def logits_of(graph: Graph) -> str:
+    """The tensor the loss is computed on: the input of a final softmax, or the output."""
+    producer = graph.producer(graph.outputs[0])
+    while producer is not None and operator(producer.kind).alias:
+        producer = graph.producer(producer.inputs[0])
+    if producer is not None and producer.kind == "softmax":
+        return producer.inputs[0]
+    return graph.outputs[0]
+
+
+def differentiate(graph: Graph, optimizer: Optimizer) -> Graph:
+    """The training graph: forward up to the logits, masks, loss, backward and update.
+
+    Its output is the logits.  Gradient tensors other than the loss's have scale 1 until
+    tinykit.training.calibrate sets their exponents.
+    """
+    logits = logits_of(graph)
+    if graph[logits].dtype != "int8" or graph[logits].size < 2:
+        raise PlanError(
+            f"{graph.name}: the output {logits} is {graph[logits].dtype} of "
+            f"{graph[logits].size} values; training needs int8 logits of two or more classes"
+        )
+    end = next((i + 1 for i, op in enumerate(graph.ops) if logits in op.outputs), 0)
+    forward = replace(graph, ops=graph.ops[:end], outputs=(logits,))
+    tape = GraphTape(forward, optimizer)
+    if not tape.wants(logits):
+        raise PlanError(f"{graph.name}: no trained layer reaches the output")
+
+    loss = "loss/gradient"
+    scale = gradient_scale(GRADIENT_EXPONENT)
+    tape.tensors[loss] = Tensor(loss, graph[logits].shape, "int16", scale)
+    loss_op = Op("softmax_cross_entropy", "loss", (logits,), (loss,), phase="loss", layer="loss")
+    tape.contribute(logits, loss)
+    for op in reversed(forward.ops):
+        if any(name in tape.gradients for name in op.outputs):
+            operator(op.kind).gradient(replace(op, layer=op.layer or op.name), tape)
+
+    ops: list[Op] = []
+    for op in forward.ops:
+        ops.append(op)
+        ops.extend(mask for mask in tape.masks if mask.inputs[0] in op.outputs)
+    ops += [loss_op, *tape.ops]
+    for name in tape.trained:
+        if not any(name in op.updates for op in ops):
+            raise PlanError(f"{graph.name}: parameter {name} is never updated")
+    residuals = {
+        t.name: t.with_data(np.zeros(t.shape, np.dtype(t.dtype)))
+        if t.storage == "parameters"
+        else t
+        for t in tape.tensors.values()
+    }
+    tensors = {**forward.tensors, **residuals}
+    return replace(forward, tensors=tensors, ops=tuple(ops)).pruned().check()
+

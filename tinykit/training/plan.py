@@ -1,0 +1,209 @@
+"""Update plans: which parameters learn, and how.  A plan is a TOML file that a person can write.
+
+    [optimizer]
+    learning_rate = 0.01
+
+    [[update]]
+    layers = "last 6"      # biases of the last six layers with weights
+    bias = true
+
+    [[update]]
+    layers = ["conv1d_2"]  # the first quarter of its input channels, largest magnitudes first
+    weights = 0.25
+
+    [[update]]
+    layers = "head"        # the last layer with weights
+    bias = true
+    weights = 1.0
+
+Later entries win over earlier ones, key by key.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tinykit.errors import PlanError, UsageError
+from tinykit.ir import Graph, Op
+from tinykit.ops.registry import operator
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Optimizer(_Section):
+    """SGD in the real domain; one learning rate means the same as in float training.
+
+    schedule: "constant"; "linear" or "cosine" from learning_rate to 0 over total_steps.
+    warmup_steps: the rate grows linearly from 0 during the first steps.
+    accumulate: samples whose mean gradient makes one update of the weights in use.
+    master: "int16" keeps a fraction of 8 bits beside each int8 weight; "int8" keeps none.
+    """
+
+    learning_rate: float = Field(0.01, gt=0, le=100)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: int = Field(0, ge=0)
+    total_steps: int = Field(0, ge=0)
+    accumulate: int = Field(1, ge=1, le=64)
+    rounding: Literal["stochastic", "nearest"] = "stochastic"
+    master: Literal["int16", "int8"] = "int16"
+    seed: int = Field(1, ge=0, lt=2**32)
+
+
+class Update(_Section):
+    """What learns in some layers.
+
+    layers: "head", "all", "last N", or a list of layer names (or their numbers among the layers
+            with weights, from 0).
+    bias, weights: weights is the fraction of a layer's input channels (of its channels, for a
+            depthwise layer); None leaves the setting of earlier entries.
+    select: which channels: those of largest magnitude, or the first ones.
+    """
+
+    layers: str | tuple[str | int, ...]
+    bias: bool | None = None
+    weights: float | None = Field(None, ge=0, le=1)
+    select: Literal["magnitude", "first"] = "magnitude"
+
+
+@dataclass(frozen=True)
+class LayerUpdate:
+    """The settled choice for one layer; channels counts the trained ones."""
+
+    bias: bool
+    channels: int
+    select: str
+
+    @property
+    def trains(self) -> bool:
+        return self.bias or self.channels > 0
+
+
+class Plan(_Section):
+    """A whole update plan."""
+
+    name: str = "plan"
+    optimizer: Optimizer = Optimizer()
+    update: tuple[Update, ...]
+
+    @classmethod
+    def load(cls, path: Path) -> Plan:
+        """Read a TOML file; UsageError naming file and key when it is not a plan."""
+        try:
+            data = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise UsageError(f"cannot read plan {path}: {error.strerror}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(f"{path}: {error}") from error
+        data.setdefault("name", path.stem)
+        return cls.parse(data, str(path))
+
+    @classmethod
+    def parse(cls, data: object, where: str) -> Plan:
+        """Validate parsed TOML; UsageError naming `where` and the key."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise UsageError(f"{where}: {_first_error(error)}") from error
+
+    def resolve(self, graph: Graph) -> dict[str, LayerUpdate]:
+        """The choice for every layer with weights, by name; PlanError when none learns."""
+        layers = trainable_layers(graph)
+        settled: dict[str, LayerUpdate] = {}
+        chosen: dict[str, tuple[bool, float, str]] = {op.name: (False, 0.0, "") for op in layers}
+        for entry in self.update:
+            for op in _selected(entry.layers, layers):
+                bias, weights, select = chosen[op.name]
+                if entry.bias is not None:
+                    bias = entry.bias
+                if entry.weights is not None:
+                    weights, select = entry.weights, entry.select
+                chosen[op.name] = (bias, weights, select)
+        for op in layers:
+            bias, weights, select = chosen[op.name]
+            has_bias = len(op.inputs) > 2 and bool(op.inputs[2])
+            count = graph[op.inputs[1]].shape[-1]
+            channels = min(count, max(1, round(weights * count))) if weights > 0 else 0
+            settled[op.name] = LayerUpdate(bias and has_bias, channels, select)
+        if not any(choice.trains for choice in settled.values()):
+            raise PlanError(f"plan {self.name}: nothing learns", 'add [[update]] layers = "head"')
+        return settled
+
+
+def trainable_layers(graph: Graph) -> list[Op]:
+    """Layers with weights of their own, in execution order."""
+    return [op for op in graph.ops if operator(op.kind).trainable and graph[op.inputs[1]].constant]
+
+
+def _selected(layers: str | tuple[str | int, ...], all_layers: list[Op]) -> list[Op]:
+    if isinstance(layers, str):
+        words = layers.split()
+        if layers == "all":
+            return all_layers
+        if layers == "head":
+            return all_layers[-1:]
+        if len(words) == 2 and words[0] == "last" and words[1].isdigit():
+            return all_layers[-int(words[1]) :] if int(words[1]) else []
+        layers = (layers,)
+    by_name = {op.name: op for op in all_layers}
+    found = []
+    for key in layers:
+        if isinstance(key, int) and 0 <= key < len(all_layers):
+            found.append(all_layers[key])
+        elif key in by_name:
+            found.append(by_name[str(key)])
+        else:
+            near = get_close_matches(str(key), by_name, 1)
+            hint = f"did you mean {near[0]}?" if near else f"layers: {', '.join(by_name)}"
+            raise PlanError(f"the model has no layer {key} with weights", hint)
+    return found
+
+
+def tte_plan(path: Path, network: str, scheme: str) -> Plan:
+    """A published scheme of Tiny Training Engine (its JSON of update schemes) as a plan.
+
+    Convolutions count from 0 without the head; the head always learns.
+    """
+    try:
+        published = json.loads(path.read_text())[network][scheme]
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"{path}: no scheme {scheme} for {network}") from error
+    updates = [
+        Update(layers=f"last {published['n_bias_update'] + 1}", bias=True),
+        *(
+            Update(layers=(index,), weights=ratio)
+            for index, ratio in zip(
+                published["manual_weight_idx"], published["weight_update_ratio"], strict=True
+            )
+        ),
+        Update(layers="head", bias=True, weights=1.0),
+    ]
+    return Plan(name=f"{network}-{scheme}", update=tuple(updates))
+
+
+def head_only(learning_rate: float = 0.01) -> Plan:
+    """Only the last layer learns."""
+    return Plan(
+        name="head-only",
+        optimizer=Optimizer(learning_rate=learning_rate),
+        update=(Update(layers="head", bias=True, weights=1.0),),
+    )
+
+
+def _first_error(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        key = str(first["loc"][-1])
+        known = {*Plan.model_fields, *Optimizer.model_fields, *Update.model_fields}
+        near = get_close_matches(key, known, 1)
+        return f"unknown key {where}" + (f"; did you mean {near[0]}?" if near else "")
+    return f"{where}: {first['msg']}"

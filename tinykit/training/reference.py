@@ -1,0 +1,68 @@
+"""Training by the NumPy references: the second opinion on the C engine."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from tinykit.ir import Array, Graph
+from tinykit.ops.evaluate import Step, evaluate, initial_values
+from tinykit.ops.gradient_arithmetic import BIAS_LIMIT, WEIGHT_LIMIT, roll
+from tinykit.training.plan import Optimizer
+from tinykit.training.rate import learning_rate
+
+
+@dataclass
+class ReferenceTrainer:
+    """Runs training steps on a calibrated training graph; parameters by name."""
+
+    graph: Graph
+    optimizer: Optimizer
+    parameters: dict[str, Array] = field(default_factory=dict)
+    steps: int = 0
+    pending: int = 0
+    saturations: int = 0
+
+    def __post_init__(self) -> None:
+        values = initial_values(self.graph)
+        self.parameters = {
+            name: values[name]
+            for name, tensor in self.graph.tensors.items()
+            if tensor.storage == "parameters"
+        }
+
+    def step(self, sample: Array, label: int) -> Step:
+        """One sample; the returned step holds loss and prediction before the update."""
+        rate = float(np.float32(learning_rate(self.optimizer, self.steps)))
+        rate = float(np.float32(rate) / np.float32(self.optimizer.accumulate))
+        step = Step(label, rate, self.steps, saturations=self.saturations)
+        inputs = {self.graph.inputs[0]: sample}
+        run = evaluate(self.graph, inputs, parameters=self.parameters, step=step)
+        self.parameters = {name: run[name] for name in self.parameters}
+        self.steps += 1
+        self.saturations = step.saturations
+        self.pending += 1
+        if self.pending == self.optimizer.accumulate:
+            self.apply()
+        return step
+
+    def apply(self) -> None:
+        """End an accumulation: bring the planes in use up to their masters."""
+        self.pending = 0
+        for name, used in self.parameters.items():
+            residual = self.parameters.get(f"{name}/residual")
+            if residual is None or self.optimizer.accumulate == 1:
+                continue
+            limit = WEIGHT_LIMIT if used.dtype == np.int8 else BIAS_LIMIT
+            new, left = roll(used, residual.astype(np.int64), limit)
+            self.parameters[name] = new.astype(used.dtype)
+            self.parameters[f"{name}/residual"] = left.astype(residual.dtype)
+
+
+def real_gradients(graph: Graph, sample: Array, label: int) -> dict[str, Array]:
+    """float64 straight-through gradients of the loss for every trained parameter, by name."""
+    run = evaluate(graph, {graph.inputs[0]: sample}, step=Step(label=label), real=True)
+    assert math.isfinite(run.step.loss)
+    return run.gradients
