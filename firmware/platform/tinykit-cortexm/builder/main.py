@@ -1,0 +1,123 @@
+"""Compiler, flags and targets of a build; the board support is in frameworks/tinykit.py."""
+
+import os
+import sys
+
+from SCons.Script import COMMAND_LINE_TARGETS, AlwaysBuild, Builder, Default, DefaultEnvironment
+
+env = DefaultEnvironment()
+board = env.BoardConfig()
+sys.path.insert(0, os.path.join(env.PioPlatform().get_dir(), "builder"))
+from compiler import find_compiler, machine_flags  # noqa: E402
+
+kind, compiler = find_compiler(
+    env.GetProjectOption("custom_toolchain", ""),
+    env.PioPlatform().get_package_dir("toolchain-gccarmnoneeabi"),
+)
+if kind is None:
+    sys.stderr.write("error: %s\n" % compiler)
+    env.Exit(1)
+
+machine = machine_flags(kind, board.get("build.cpu"), board.get("build.fpu", ""))
+warnings = ["-Wall", "-Wextra", "-Wconversion", "-Wdouble-promotion", "-Werror"]
+
+env.Replace(
+    TK_COMPILER=kind,
+    TK_MACHINE=machine,
+    PROGNAME="firmware",
+    PROGSUFFIX=".elf",
+    ARFLAGS=["rcs"],
+    SIZEPROGREGEXP=r"^(?:\.text|\.data)\s+([0-9]+).*",
+    SIZEDATAREGEXP=r"^(?:\.stack|\.data|\.bss)\s+([0-9]+).*",
+    SIZECHECKCMD="",
+    SIZEPRINTCMD="",
+)
+env.Append(
+    ASPPFLAGS=["-x", "assembler-with-cpp", *machine],
+    ASFLAGS=machine,
+    CFLAGS=["-std=c11"],
+    CXXFLAGS=["-std=gnu++17", "-fno-rtti", "-fno-exceptions"],
+    CCFLAGS=[
+        *machine,
+        "-O2",
+        "-ffp-contract=off",
+        "-fno-math-errno",
+        "-fno-common",
+        "-ffunction-sections",
+        "-fdata-sections",
+        *warnings,
+    ],
+    CPPDEFINES=list(board.get("build.defines", {}).items()),
+    LINKFLAGS=["--gc-sections", "-Map=$BUILD_DIR/firmware.map"],
+)
+
+if kind == "gcc":
+    env.Replace(
+        AR=compiler + "ar",
+        AS=compiler + "gcc",
+        CC=compiler + "gcc",
+        CXX=compiler + "g++",
+        LINK=compiler + "gcc",
+        OBJCOPY=compiler + "objcopy",
+        RANLIB=compiler + "ranlib",
+        SIZETOOL=compiler + "size",
+        SIZECHECKCMD="$SIZETOOL -A -d $SOURCES",
+        SIZEPRINTCMD="$SIZETOOL -A -d $SOURCES",
+        LINKFLAGS=[*machine, "-nostdlib", *["-Wl," + str(f) for f in env["LINKFLAGS"]]],
+    )
+    env.Append(CCFLAGS=["-fstack-usage", "-fno-merge-constants"])
+else:
+    env.Replace(
+        AR='"%s" ar' % compiler,
+        AS='"%s" cc' % compiler,
+        CC='"%s" cc' % compiler,
+        CXX='"%s" c++' % compiler,
+        LINK='"%s" ld.lld' % compiler,
+        OBJCOPY='"%s" objcopy' % compiler,
+        RANLIB='"%s" ranlib' % compiler,
+        LINKCOM="$LINK -o $TARGET $LINKFLAGS $SOURCES $_LIBDIRFLAGS $_LIBFLAGS",
+        LINKFLAGS=["-m", "armelf", "-O0", "--strip-debug", *env["LINKFLAGS"]],
+        TK_ZIG=compiler,
+    )
+    env.Append(
+        CCFLAGS=["-fno-sanitize=all", "-fomit-frame-pointer", "-fno-stack-protector", "-g0"]
+    )
+
+env.Append(
+    BUILDERS={
+        "ElfToBin": Builder(
+            action=env.VerboseAction("$OBJCOPY -O binary $SOURCES $TARGET", "Writing $TARGET"),
+            suffix=".bin",
+        )
+    }
+)
+
+elf = os.path.join("$BUILD_DIR", "firmware.elf")
+if "nobuild" not in COMMAND_LINE_TARGETS:
+    elf = env.BuildProgram()
+AlwaysBuild(env.Alias("nobuild", elf))
+program = env.Alias("buildprog", elf, elf)
+
+if env.subst("$UPLOAD_PROTOCOL") == "pyocd" or board.get("upload.protocol", "") == "pyocd":
+    env.Replace(
+        UPLOADCMD='"$PYTHONEXE" -m pyocd load --no-wait --target %s $UPLOAD_FLAGS $SOURCE'
+        % board.get("tinykit.pyocd", "cortex_m")
+    )
+env.AddPlatformTarget("upload", elf, [env.VerboseAction("$UPLOADCMD", "Uploading $SOURCE")], "Upload")
+env.AddPlatformTarget(
+    "bin", env.ElfToBin(os.path.join("$BUILD_DIR", "firmware"), elf), None, "Binary image"
+)
+if board.get("tinykit.qemu", ""):
+    env.AddPlatformTarget(
+        "emulate",
+        elf,
+        env.VerboseAction(
+            "qemu-system-arm -M %s -nographic -monitor none -serial stdio -kernel $SOURCE"
+            % board.get("tinykit.qemu"),
+            "Running $SOURCE in QEMU",
+        ),
+        "Emulate",
+        "Run the firmware in QEMU, its serial port on this terminal",
+    )
+
+Default([program])
