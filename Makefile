@@ -126,7 +126,8 @@ $(STAMPS)/system-pip: | $(STAMPS)/python
 	    command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -n "$$missing" ]; then \
 	    echo "setup: not installed here:$$missing"; \
-	    echo 'setup: clang and Unicorn from PyPI are used instead of the last two. To have all of them:'; \
+	    echo 'setup: clang and Unicorn from PyPI are used instead of the last two. To have all'; \
+	    echo '       of them say make SYSTEM=1, or'; \
 	    echo '           sudo apt-get install $(APT)'; \
 	fi
 	@touch $@

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 
 from tinykit.errors import TargetError, UsageError
@@ -71,12 +72,17 @@ def flash_to_drive(elf: Path, drive: Path) -> str:
 
 def binary_image(elf: Path) -> bytes:
     """What lies in flash, from the lowest load address to the highest; gaps are 0xFF (erased)."""
-    with elf.open("rb") as file:
-        segments = [
-            (int(segment["p_paddr"]), bytes(segment.data()))
-            for segment in ELFFile(file).iter_segments("PT_LOAD")
-            if segment["p_filesz"]
-        ]
+    try:
+        with elf.open("rb") as file:
+            segments = [
+                (int(segment["p_paddr"]), bytes(segment.data()))
+                for segment in ELFFile(file).iter_segments("PT_LOAD")
+                if segment["p_filesz"]
+            ]
+    except FileNotFoundError:
+        raise UsageError(f"{elf}: no such file", "run `tinykit build` first") from None
+    except (OSError, ELFError) as error:
+        raise UsageError(f"{elf}: is not firmware in ELF form: {error}") from error
     if not segments:
         raise UsageError(f"{elf}: holds nothing to flash")
     start = min(address for address, _ in segments)
