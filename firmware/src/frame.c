@@ -47,18 +47,22 @@ tk_frame_event tk_frame_feed(tk_frame_receiver *receiver, uint8_t byte) {
     return TK_FRAME_MORE;
 }
 
+static void write_all(const uint8_t *data, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        tk_board_write(data[i]);
+    }
+}
+
 void tk_frame_send(const uint8_t *data, size_t n) {
-    static const uint8_t delimiter = DELIMITER;
-    tk_board_write(&delimiter, 1); /* ends whatever a reset or a fault has cut off before */
+    tk_board_write(DELIMITER); /* ends whatever a reset or a fault has cut off before */
     size_t start = 0;
     for (bool more = true; more;) {
         size_t run = 0;
         while (run < LONGEST_BLOCK && start + run < n && data[start + run] != 0) {
             run++;
         }
-        uint8_t code = (uint8_t)(run + 1);
-        tk_board_write(&code, 1);
-        tk_board_write(data + start, run);
+        tk_board_write((uint8_t)(run + 1));
+        write_all(data + start, run);
         start += run;
         if (run == LONGEST_BLOCK) {
             more = start < n;
@@ -68,5 +72,5 @@ void tk_frame_send(const uint8_t *data, size_t n) {
             more = false;
         }
     }
-    tk_board_write(&delimiter, 1);
+    tk_board_write(DELIMITER);
 }

@@ -49,9 +49,9 @@ class Client:
     """Talks to the firmware at a pyserial URL.
 
     Opens a session of its own; a device that another program has used before needs no reset. With a
-    manifest, a firmware made from another model is refused. `timeout` (seconds) is for a reply to
-    begin, `compute_timeout` for the model to run once the device has said that it is running;
-    a request without a reply is sent again up to `retries` times, and is done once in any case.
+    manifest, a firmware made from another model is refused. A request without a reply within
+    `timeout` seconds is sent again up to `retries` times, and is done once in any case; once the
+    device has said that its model is running, that may take `compute_timeout` seconds.
     `elf` is only used to name the function in which a fault happened.
     """
 
@@ -62,7 +62,7 @@ class Client:
         *,
         timeout: float = 2.0,
         retries: int = 4,
-        compute_timeout: float = 300.0,
+        compute_timeout: float = 120.0,
         baudrate: int = 115200,
         elf: Path | None = None,
     ) -> None:

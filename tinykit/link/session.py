@@ -45,6 +45,7 @@ class Session:
         self._reader = FrameReader()
         self._session = secrets.randbelow(2**32 - 1) + 1
         self._sequence = secrets.randbelow(2**16)
+        self._heard = 0.0  # when the device said that it is working on the request; 0: it has not
         self._port = Port(url, baudrate)
 
     def close(self) -> None:
@@ -58,29 +59,38 @@ class Session:
         """
         self._sequence = (self._sequence + 1) & 0xFFFF
         data = Frame(kind, 0, self._sequence, self._session, payload).encode()
-        for _ in range(self.retries + 1):
+        wait, lost, self._heard = self.timeout, 0, 0.0
+        while True:
             self._port.write(data)
-            reply = self._await(kind)
+            reply = self._await(kind, wait)
             if reply is not None:
                 return self._checked(kind, reply)
-        waited = f"{self.retries + 1} × {self.timeout:g} s"
-        raise LinkError(
-            f"no answer to {kind.name} from {self.url} within {waited}",
-            "is tinykit's firmware on the board, and the baud rate right? Try a reset.",
-        )
+            if not self._heard:
+                lost += 1
+                if lost > self.retries:
+                    raise LinkError(
+                        f"no answer to {kind.name} from {self.url} within {lost} × {wait:g} s",
+                        "is tinykit's firmware on the board, and the baud rate right? Try a reset.",
+                    )
+            elif time.monotonic() - self._heard > self.compute_timeout:
+                raise LinkError(
+                    f"{self.url} has been working on {kind.name} for {self.compute_timeout:g} s",
+                    "allow a slow device more time (compute_timeout), or reset it",
+                )
+            else:  # its answer may be lost, or not made yet: ask less and less often
+                wait *= 2
 
-    def _await(self, kind: Kind) -> Frame | None:
-        end = time.monotonic() + self.timeout
+    def _await(self, kind: Kind, seconds: float) -> Frame | None:
+        end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             for frame in self._reader.feed(self._port.read(left)):
                 if frame.kind == Kind.FAULT and frame.session in (0, self._session):
                     raise self._fault(frame)
                 if frame.kind != kind | REPLY or frame.sequence != self._sequence:
                     continue  # an answer to a request that has been given up, or sent twice
-                if frame.status == Status.WORKING:
-                    end = time.monotonic() + self.compute_timeout
-                    continue
-                return frame
+                if frame.status != Status.WORKING:
+                    return frame
+                self._heard = self._heard or time.monotonic()
         return None
 
     def _checked(self, kind: Kind, frame: Frame) -> bytes:
