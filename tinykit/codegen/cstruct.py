@@ -70,7 +70,7 @@ def struct_types() -> dict[str, StructType]:
     bodies = re.findall(r"typedef struct \{[^}]*\}\s*\w+;", text)
     declared = re.findall(r"\}\s*(\w+);", "\n".join(bodies))
     names = [*SCALAR_BYTES, *declared]
-    prelude = "".join(f"typedef int {name};" for name in names if name not in declared + ["float"])
+    prelude = "".join(f"typedef int {name};" for name in names if name not in (*declared, "float"))
     found: dict[str, StructType] = {}
     for body in _in_dependency_order(bodies):
         prelude += body

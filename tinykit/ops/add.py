@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinykit.errors import ModelError
+from tinykit.errors import ModelError, PlanError
 from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Call, Operator, Struct
+from tinykit.ops.convolution_gradient import activation_gradient
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import (
     activation_range,
@@ -23,6 +24,7 @@ from tinykit.ops.fixed_point import (
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
+    from tinykit.ops.tape import Tape
 
 LEFT_SHIFT = 20  # kAddIntegerBits of TFLite: the head-room in which both inputs are summed
 
@@ -100,6 +102,14 @@ class Add(Operator[AddAttributes]):
             },
         )
         return (Call("tk_add_s8", struct, (a.name, b.name, y.name)),)
+
+    def gradient(self, op: Op, tape: Tape) -> None:
+        gradient = activation_gradient(op, tape, self.attributes(op).activation)
+        a, b = (tape.graph[name] for name in op.inputs[:2])
+        if tape.wants(b.name) and a.shape != b.shape:
+            raise PlanError(f"layer {op.name}: no gradient for an input that repeats")
+        tape.contribute(a.name, gradient)
+        tape.contribute(b.name, gradient)
 
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
         node.expect_counts(range(2, 3))

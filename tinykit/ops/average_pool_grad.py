@@ -6,6 +6,7 @@ gradient / (number of real pixels in the window) over the windows that see it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,10 +22,15 @@ RECIPROCAL_BITS = 16
 
 @dataclass(frozen=True)
 class PoolGradAttributes(Attributes):
-    """window: the pool's; input_size: (H, W) of its input."""
+    """window: the pool's; input_size: (H, W) of its input; shape: of that tensor."""
 
     window: Window
     input_size: Pair
+    shape: tuple[int, ...]
+
+    @property
+    def channels(self) -> int:
+        return math.prod(self.shape) // (self.input_size[0] * self.input_size[1])
 
 
 def window_counts(attributes: PoolGradAttributes) -> Array:
@@ -37,13 +43,13 @@ class AveragePoolGrad(Operator[PoolGradAttributes]):
     kind = "average_pool_grad"
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
-        return ((1, *self.attributes(op).input_size, graph[op.inputs[0]].shape[-1]),)
+        return (self.attributes(op).shape,)
 
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         attributes = self.attributes(op)
         gradient = run[op.inputs[0]]
         counts = window_counts(attributes)[..., None]
-        oh, ow, channels = counts.shape[0], counts.shape[1], gradient.shape[-1]
+        oh, ow, channels = counts.shape[0], counts.shape[1], attributes.channels
         spread = gradient.reshape(oh, ow, channels).astype(np.float64)
         if run.real:
             spread = spread / counts
@@ -65,7 +71,7 @@ class AveragePoolGrad(Operator[PoolGradAttributes]):
             "tk_pool_grad",
             {
                 "window": attributes.window.struct(attributes.input_size, size),
-                "channels": gradient.shape[-1],
+                "channels": attributes.channels,
                 "shift": result.quant.exponent - acc_exponent,
             },
         )

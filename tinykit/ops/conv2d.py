@@ -155,7 +155,7 @@ def convolution_call(
         "tk_conv2d_s8",
         Struct("tk_conv2d", fields),
         (x.name, y.name, "$scratch"),
-        scratch=2 * taps * channels,
+        scratch=4 * taps * channels,  # two patches of int16
     )
 
 

@@ -15,6 +15,7 @@ from tinykit.errors import ModelError
 from tinykit.ir import Array, Graph, Op
 from tinykit.ops.base import Address, Call, Cost, Field, Operator, Struct, Table
 from tinykit.ops.conv2d import Conv2DAttributes, window_of
+from tinykit.ops.convolution_gradient import convolution_gradient
 from tinykit.ops.convolution_scales import joined_scales
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import activation_range, quantize_multipliers, requantize
@@ -22,6 +23,7 @@ from tinykit.ops.window import Window
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
+    from tinykit.ops.tape import Tape
 
 
 def output_channels(graph: Graph, op: Op) -> int:
@@ -118,10 +120,13 @@ class DepthwiseConv2D(Operator[Conv2DAttributes]):
             Call(
                 "tk_depthwise_conv2d_s8",
                 Struct("tk_depthwise_conv2d", fields),
-                (x.name, y.name, "$scratch"),
-                scratch=4 * window.kernel[0],
+                (x.name, y.name),
             ),
         )
+
+    def gradient(self, op: Op, tape: Tape) -> None:
+        window = window_of(tape.graph, op)
+        convolution_gradient(op, tape, window, self.attributes(op).activation)
 
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
         node.expect_counts(range(2, 4))

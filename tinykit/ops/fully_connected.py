@@ -15,6 +15,7 @@ from tinykit.errors import ModelError
 from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Call, Cost, Operator
 from tinykit.ops.conv2d import convolution_call
+from tinykit.ops.convolution_gradient import convolution_gradient
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import activation_range, exact, quantize_multipliers, requantize
 from tinykit.ops.reshape import ReshapeAttributes
@@ -22,6 +23,7 @@ from tinykit.ops.window import Window
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
+    from tinykit.ops.tape import Tape
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,9 @@ class FullyConnected(Operator[FullyConnectedAttributes]):
         window = Window((1, 1)).struct((1, rows), (1, rows))
         activation = self.attributes(op).activation
         return (convolution_call(graph, op, window, output_multipliers(graph, op), activation),)
+
+    def gradient(self, op: Op, tape: Tape) -> None:
+        convolution_gradient(op, tape, Window((1, 1)), self.attributes(op).activation)
 
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
         node.expect_counts(range(2, 4))

@@ -42,7 +42,7 @@ class MaxPoolGrad(Operator[PoolGradAttributes]):
             "tk_pool_grad",
             {
                 "window": attributes.window.struct(attributes.input_size, size),
-                "channels": gradient.shape[-1],
+                "channels": attributes.channels,
                 "shift": result.quant.exponent - gradient.quant.exponent,
             },
         )

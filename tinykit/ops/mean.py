@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinykit.errors import PlanError
 from tinykit.ir import Array, Attributes, Graph, Op
+from tinykit.ops.average_pool_grad import PoolGradAttributes
 from tinykit.ops.base import Call, Operator, Struct
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import quantize_multiplier, requantize
+from tinykit.ops.window import Window
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
+    from tinykit.ops.tape import Tape
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,16 @@ class Mean(Operator[MeanAttributes]):
             },
         )
         return (Call("tk_mean_s8", struct, (x.name, y.name)),)
+
+    def gradient(self, op: Op, tape: Tape) -> None:
+        x = tape.graph[op.inputs[0]]
+        outer, reduced, _ = self.extents(tape.graph, op)
+        if outer != 1:
+            raise PlanError(f"layer {op.name}: no gradient for a mean over inner axes only")
+        attributes = PoolGradAttributes(Window((reduced, 1)), (reduced, 1), x.shape)
+        gradient = tape.gradient_of(op.outputs[0])
+        result = tape.emit("average_pool_grad", op, (gradient,), x.shape, attributes)
+        tape.contribute(x.name, result)
 
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
         node.expect_counts(range(2, 3))

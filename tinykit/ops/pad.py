@@ -13,9 +13,11 @@ import numpy as np
 from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Call, Operator, Struct
 from tinykit.ops.evaluate import Run
+from tinykit.ops.pad_grad import PadGradAttributes
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
+    from tinykit.ops.tape import Tape
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,15 @@ class Pad(Operator[PadAttributes]):
             },
         )
         return (Call("tk_pad_s8", struct, (x.name, y.name)),)
+
+    def gradient(self, op: Op, tape: Tape) -> None:
+        shape = tape.graph[op.inputs[0]].shape
+        paddings = self.attributes(op).paddings
+        gradient = tape.gradient_of(op.outputs[0])
+        tape.contribute(
+            op.inputs[0],
+            tape.emit("pad_grad", op, (gradient,), shape, PadGradAttributes(paddings)),
+        )
 
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
         node.expect_counts(range(2, 4))

@@ -1,4 +1,4 @@
-"""Gradient of PAD: the inner part.  Input: gradient int16 of the padded tensor, NHWC."""
+"""Gradient of PAD: the inner part.  Input: gradient int16 of the padded tensor, up to 4-D."""
 
 from __future__ import annotations
 
@@ -13,40 +13,41 @@ from tinykit.ops.evaluate import Run
 
 @dataclass(frozen=True)
 class PadGradAttributes(Attributes):
-    """Elements cut off before and after each of four axes."""
+    """paddings: (before, after) of each axis."""
 
-    before: tuple[int, int, int, int]
-    after: tuple[int, int, int, int]
+    paddings: tuple[tuple[int, int], ...]
 
 
 class PadGrad(Operator[PadGradAttributes]):
     kind = "pad_grad"
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
-        attributes = self.attributes(op)
-        shape = graph[op.inputs[0]].shape
-        return (
-            tuple(
-                n - b - a
-                for n, b, a in zip(shape, attributes.before, attributes.after, strict=True)
-            ),
-        )
+        pairs = zip(graph[op.inputs[0]].shape, self.attributes(op).paddings, strict=True)
+        return (tuple(n - before - after for n, (before, after) in pairs),)
 
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
-        gradient = run[op.inputs[0]]
-        before = self.attributes(op).before
         shape = run.graph[op.outputs[0]].shape
-        cut = tuple(slice(b, b + n) for b, n in zip(before, shape, strict=True))
-        return (np.ascontiguousarray(gradient[cut]),)
+        pairs = zip(self.attributes(op).paddings, shape, strict=True)
+        cut = tuple(slice(before, before + n) for (before, _), n in pairs)
+        return (np.ascontiguousarray(run[op.inputs[0]][cut]),)
 
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
-        full, inner = graph[op.inputs[0]].shape, graph[op.outputs[0]].shape
-        before = self.attributes(op).before
-        names = ("batch", "height", "width", "channels")
-        fields = {f"input_{n}": full[i] for i, n in enumerate(names) if i > 0}
-        fields |= {f"output_{n}": inner[i] for i, n in enumerate(names)}
-        fields |= {f"before_{n}": before[i] for i, n in enumerate(names)}
-        struct = Struct("tk_pad_grad", dict(fields))
+        height, width, channels = (1, 1, 1, *graph[op.inputs[0]].shape)[-3:]
+        rows, columns, depth = (((0, 0),) * 3 + self.attributes(op).paddings)[-3:]
+        struct = Struct(
+            "tk_pad_grad",
+            {
+                "height": height,
+                "width": width,
+                "channels": channels,
+                "top": rows[0],
+                "bottom": rows[1],
+                "left": columns[0],
+                "right": columns[1],
+                "front": depth[0],
+                "back": depth[1],
+            },
+        )
         return (Call("tk_pad_grad_s16", struct, (op.inputs[0], op.outputs[0])),)
 
 

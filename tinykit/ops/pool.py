@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from tinykit.errors import ModelError
-from tinykit.ir import Array, Attributes, Graph, Op
+from tinykit.ir import Array, Attributes, Graph, Op, Tensor
+from tinykit.ops.average_pool_grad import PoolGradAttributes
 from tinykit.ops.base import Call, Operator, Struct
+from tinykit.ops.convolution_gradient import activation_gradient
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import activation_range
 from tinykit.ops.window import Pair, Window
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
+    from tinykit.ops.tape import Tape
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,13 @@ class PoolAttributes(Attributes):
     @property
     def window(self) -> Window:
         return Window(self.kernel, self.stride, (1, 1), self.padding)
+
+
+def pool_gradient_attributes(op: Op, tape: Tape) -> tuple[Tensor, PoolGradAttributes]:
+    """The pool's input, and the attributes of its gradient op."""
+    x = tape.graph[op.inputs[0]]
+    assert isinstance(op.attributes, PoolAttributes)
+    return x, PoolGradAttributes(op.attributes.window, (x.shape[1], x.shape[2]), x.shape)
 
 
 class Pool(Operator[PoolAttributes]):
@@ -97,6 +107,12 @@ class AveragePool2D(Pool):
         mean: Array = np.sign(total) * (rounded // count)  # halves away from zero
         return mean
 
+    def gradient(self, op: Op, tape: Tape) -> None:
+        x, attributes = pool_gradient_attributes(op, tape)
+        gradient = activation_gradient(op, tape, self.attributes(op).activation)
+        result = tape.emit("average_pool_grad", op, (gradient,), x.shape, attributes)
+        tape.contribute(x.name, result)
+
 
 class MaxPool2D(Pool):
     kind = "max_pool2d"
@@ -106,6 +122,12 @@ class MaxPool2D(Pool):
     def pool(self, x: Array, window: Window) -> Array:
         largest: Array = window.patches(x, fill=-128).max(axis=(2, 3))
         return largest
+
+    def gradient(self, op: Op, tape: Tape) -> None:
+        x, attributes = pool_gradient_attributes(op, tape)
+        gradient = activation_gradient(op, tape, self.attributes(op).activation)
+        result = tape.emit("max_pool_grad", op, (gradient, x.name), x.shape, attributes)
+        tape.contribute(x.name, result)
 
 
 OPERATORS = (AveragePool2D(), MaxPool2D())

@@ -18,6 +18,7 @@ from tinykit.ops.fixed_point import multiply_by_quantized_multiplier, quantize_m
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
+    from tinykit.ops.tape import Tape
 
 RANGES = {"int8": (-128, 127), "uint8": (0, 255)}
 
@@ -37,7 +38,7 @@ def requantize_call(graph: Graph, op: Op, ratio: tuple[int, int], limits: tuple[
     """Rescale codes one by one, then clamp to `limits`."""
     x, y = graph[op.inputs[0]], graph[op.outputs[0]]
     struct = Struct(
-        "tk_requantize",
+        "tk_rescale",
         {
             "size": x.size,
             "multiplier": ratio[0],
@@ -75,6 +76,9 @@ class Quantize(Operator[QuantizeAttributes]):
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         limits = RANGES[graph[op.outputs[0]].dtype]
         return (requantize_call(graph, op, multiplier(graph, op), limits),)
+
+    def gradient(self, op: Op, tape: Tape) -> None:
+        tape.contribute(op.inputs[0], tape.gradient_of(op.outputs[0]))  # the same real values
 
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
         node.expect_counts(range(1, 2))

@@ -13,12 +13,14 @@ import numpy as np
 
 from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Call, Operator
+from tinykit.ops.convolution_gradient import activation_gradient
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import activation_range, quantize_multiplier, requantize
 from tinykit.ops.quantize import requantize_call
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
+    from tinykit.ops.tape import Tape
 
 
 def multiplier(graph: Graph, op: Op) -> tuple[int, int]:
@@ -54,6 +56,9 @@ class Relu(Operator[ReluAttributes]):
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         limits = activation_range(self.activation, graph[op.outputs[0]].quant)
         return (requantize_call(graph, op, multiplier(graph, op), limits),)
+
+    def gradient(self, op: Op, tape: Tape) -> None:
+        tape.contribute(op.inputs[0], activation_gradient(op, tape, self.activation))
 
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
         node.expect_counts(range(1, 2))

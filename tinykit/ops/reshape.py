@@ -13,6 +13,7 @@ from tinykit.ops.evaluate import Run
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
+    from tinykit.ops.tape import Tape
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,13 @@ class Reshape(Operator[ReshapeAttributes]):
 
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         return ()
+
+    def gradient(self, op: Op, tape: Tape) -> None:
+        shape = tape.graph[op.inputs[0]].shape
+        gradient = tape.gradient_of(op.outputs[0])
+        tape.contribute(
+            op.inputs[0], tape.emit("reshape", op, (gradient,), shape, ReshapeAttributes(shape))
+        )
 
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
         # The output's declared shape already says what options or the second input would.

@@ -48,14 +48,18 @@ def scratch_bytes(graph: Graph, op: Op) -> int:
     return max((call.scratch for call in operator(op.kind).lower(graph, op)), default=0)
 
 
-def buffers(graph: Graph) -> list[Buffer]:
-    """The buffers of a graph executed in the order of its ops."""
+def buffers(graph: Graph, keep_input: bool = False) -> list[Buffer]:
+    """The buffers of a graph executed in the order of its ops.
+
+    keep_input: the graph's inputs are needed until the end, so that they can be used again.
+    """
     end = len(graph.ops) - 1
     last_use = {name: index for index, op in enumerate(graph.ops) for name in op.reads}
-    last_use.update((name, end) for name in graph.outputs)
+    kept = (*graph.outputs, *graph.inputs) if keep_input else graph.outputs
+    last_use.update((name, end) for name in kept)
 
     groups: dict[str, list[str]] = {name: [name] for name in graph.inputs}
-    first: dict[str, int] = {name: 0 for name in graph.inputs}  # by the group's first tensor
+    first: dict[str, int] = dict.fromkeys(graph.inputs, 0)  # by the group's first tensor
     for index, op in enumerate(graph.ops):
         rule = operator(op.kind)
         for position, name in enumerate(op.outputs):

@@ -40,10 +40,10 @@ class Program:
         return self.offsets.get(scratch_name(op), 0)
 
 
-def schedule(graph: Graph) -> Program:
+def schedule(graph: Graph, keep_input: bool = False) -> Program:
     """Choose the order and place all buffers; the first graph input lies at offset 0."""
     ordered = best_order(graph)
-    found = buffers(ordered)
+    found = buffers(ordered, keep_input)
     offsets = place(found, {ordered.inputs[0]: 0})
     placements = tuple(Placement(b, offsets[b.names[0]]) for b in found)
     total = max((p.end for p in placements), default=0)

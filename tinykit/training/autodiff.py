@@ -92,9 +92,7 @@ class GraphTape:
         number = len(self.trained)
         self.trained.append(parameter)
         optimizer = self.optimizer
-        rule = UpdateRule(
-            number, optimizer.seed, optimizer.rounding, optimizer.accumulate
-        )
+        rule = UpdateRule(number, optimizer.seed, optimizer.rounding, optimizer.accumulate)
         updates = (parameter, *self._residual(parameter))
         self.kept.update(name for name in inputs if name in self.graph.tensors)
         self.ops.append(
@@ -195,4 +193,3 @@ def differentiate(graph: Graph, optimizer: Optimizer) -> Graph:
     }
     tensors = {**forward.tensors, **residuals}
     return replace(forward, tensors=tensors, ops=tuple(ops)).pruned().check()
-

@@ -56,15 +56,12 @@ void tk_gradient_add_s16(const tk_gradient_add *add, const int16_t *a, const int
 
 void tk_pad_grad_s16(const tk_pad_grad *pad, const int16_t *gradient, int16_t *result)
 {
-    for (uint32_t n = 0; n < pad->output_batch; n++) {
-        for (uint32_t y = 0; y < pad->output_height; y++) {
-            for (uint32_t x = 0; x < pad->output_width; x++) {
-                uint32_t at = (n + pad->before_batch) * pad->input_height + y + pad->before_height;
-                at = (at * pad->input_width + x + pad->before_width) * pad->input_channels;
-                const int16_t *from = gradient + at + pad->before_channels;
-                for (uint32_t c = 0; c < pad->output_channels; c++) {
-                    *result++ = from[c];
-                }
+    const uint32_t row = (uint32_t)pad->width * pad->channels;
+    for (uint32_t y = pad->top; y + pad->bottom < pad->height; y++) {
+        for (uint32_t x = pad->left; x + pad->right < pad->width; x++) {
+            const int16_t *pixel = gradient + y * row + x * pad->channels;
+            for (uint32_t c = pad->front; c + pad->back < pad->channels; c++) {
+                *result++ = pixel[c];
             }
         }
     }

@@ -113,10 +113,10 @@ void tk_average_pool_grad_s16(const tk_pool_grad *pool, const int16_t *gradient,
 void tk_max_pool_grad_s16(const tk_pool_grad *pool, const int16_t *gradient, const int8_t *x,
                           int16_t *result, int32_t *scratch, tk_trainer *trainer);
 
+/* The part inside the padding; height, width, channels are those of the padded tensor. */
 typedef struct {
-    uint16_t input_height, input_width, input_channels;
-    uint16_t output_batch, output_height, output_width, output_channels;
-    uint16_t before_batch, before_height, before_width, before_channels;
+    uint16_t height, width, channels;
+    uint16_t top, bottom, left, right, front, back;
 } tk_pad_grad;
 void tk_pad_grad_s16(const tk_pad_grad *pad, const int16_t *gradient, int16_t *result);
 

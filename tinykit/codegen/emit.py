@@ -1,0 +1,128 @@
+"""Programs to C text.  No decisions are made here: order, places and descriptors are given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from tinykit.codegen.constants import Constants, identifier
+from tinykit.errors import ModelError
+from tinykit.ir import Graph, Op, Tensor
+from tinykit.ops.base import Call
+from tinykit.ops.registry import operator
+from tinykit.schedule import Program
+
+POINTER_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
+
+
+@dataclass
+class FunctionBody:
+    """The straight-line calls of one program."""
+
+    lines: list[str] = field(default_factory=list)
+    kernels: set[str] = field(default_factory=set)
+    calls: int = 0
+
+
+@dataclass
+class Emitter:
+    """Turns ops into calls; collects what they point to in `constants`."""
+
+    prefix: str
+    constants: Constants
+    parameters: Mapping[str, int]  # offset in the block of parameters, by tensor name
+
+    def body(self, program: Program, trace_base: int = 0) -> FunctionBody:
+        body = FunctionBody()
+        for index, op in enumerate(program.graph.ops):
+            body.lines.append(f"    /* {describe(program, op)} */")
+            if operator(op.kind).alias:
+                continue
+            for call in operator(op.kind).lower(program.graph, op):
+                body.lines.append(f"    {self._call(program, op, call)}")
+                body.kernels.add(call.function)
+                body.calls += 1
+            for name in (*op.outputs, *op.updates):
+                tensor = program.graph[name]
+                where = self._pointer(program, tensor)
+                body.lines.append(
+                    f"    TK_TRACE_POINT({trace_base + index}, {where}, {tensor.bytes});"
+                )
+        return body
+
+    def _call(self, program: Program, op: Op, call: Call) -> str:
+        arguments = []
+        if call.descriptor is not None:
+            arguments.append("&" + self.constants.struct(op.name, call.descriptor))
+        for argument in call.arguments:
+            arguments.append(self._argument(program, op, argument))
+        return f"{call.function}({', '.join(arguments)});"
+
+    def _argument(self, program: Program, op: Op, argument: str) -> str:
+        if argument == "$scratch":
+            return f"(void *)({self.prefix}_arena + {program.scratch_offset(op)})"
+        if argument == "$trainer":
+            return f"&{self.prefix}_trainer"
+        if argument == "$target":
+            return "target"
+        if argument == "$step":
+            return "&step"
+        tensor = program.graph[argument]
+        pointer = self._pointer(program, tensor)
+        return pointer if tensor.storage == "flash" else f"(void *)({pointer})"
+
+    def _pointer(self, program: Program, tensor: Tensor) -> str:
+        if tensor.storage == "arena":
+            return f"{self.prefix}_arena + {program.offsets[tensor.name]}"
+        return self.address(program.graph, tensor.name)
+
+    def address(self, graph: Graph, name: str) -> str:
+        """The C expression for where a flash or parameter tensor lies."""
+        tensor = graph[name]
+        if tensor.storage == "parameters":
+            return f"(void *)({self.prefix}_block + {self.parameters[name]})"
+        if tensor.storage != "flash":
+            raise ModelError(f"{name} has no fixed address")
+        item = "biases" if tensor.dtype == "int32" else "weights"
+        return self.constants.array(name, POINTER_TYPES[tensor.dtype], tensor.value, item)
+
+
+def describe(program: Program, op: Op) -> str:
+    """`name: KIND shape -> shape; MACs; arena ranges` for the comment above a layer's call."""
+    graph = program.graph
+
+    def shape(name: str) -> str:
+        return "x".join(map(str, graph[name].shape)) or "scalar"
+
+    def place(name: str) -> str:
+        start = program.offsets[name]
+        return f"{shape(name)} at {start}..{start + graph[name].bytes}"
+
+    inputs = [n for n in op.reads if graph[n].storage == "arena"]
+    text = f"{op.name}: {op.kind} {', '.join(map(place, inputs))}"
+    if op.outputs:
+        text += " -> " + ", ".join(map(place, op.outputs))
+    if op.updates:
+        text += f" -> {op.updates[0]}"
+    macs = operator(op.kind).cost(graph, op).macs
+    return text + (f"; {macs:,} MACs" if macs else "")
+
+
+def port_macros(prefix: str, role: str, tensor: Tensor) -> list[str]:
+    """Shape, size and quantization of an input or output as macros."""
+    name = f"{prefix.upper()}_{role}"
+    quant = tensor.quant
+    dims = [f"#define {name}_DIM{i} {n}" for i, n in enumerate(tensor.shape[1:])]
+    return [
+        f"#define {name}_BYTES {tensor.bytes}",
+        f"#define {name}_SIZE {math.prod(tensor.shape)}",
+        *dims,
+        f"#define {name}_SCALE {quant.scale0:.9g}f",
+        f"#define {name}_ZERO_POINT {'(' if quant.zero_point0 < 0 else ''}"
+        f"{quant.zero_point0}{')' if quant.zero_point0 < 0 else ''}",
+    ]
+
+
+AddressOf = Callable[[str], str]
+__all__ = ["Emitter", "FunctionBody", "describe", "identifier", "port_macros"]

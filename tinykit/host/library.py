@@ -1,0 +1,184 @@
+"""Builds generated code and the runtime into a shared library and calls it through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tinykit.codegen.manifest import Manifest
+from tinykit.errors import BuildError, LinkError, UsageError
+from tinykit.ir import Array
+from tinykit.resources import resource_path
+
+FLAGS = ("-std=c11", "-O2", "-g", "-ffp-contract=off", "-fPIC", "-shared", "-DTK_TRACE=1")
+SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a training step answers; loss is in nats, before the update."""
+
+    status: int
+    prediction: int
+    loss: float
+    step: int
+    saturations: int
+
+
+class _Step(ctypes.Structure):
+    _fields_ = (
+        ("status", ctypes.c_int),
+        ("prediction", ctypes.c_int32),
+        ("loss", ctypes.c_float),
+        ("step", ctypes.c_uint32),
+        ("saturations", ctypes.c_uint32),
+    )
+
+
+class _Target(ctypes.Structure):
+    _fields_ = (("label", ctypes.c_int32),)
+
+
+def host_compiler() -> list[str]:
+    """The C compiler of this machine: $CC, gcc, cc, clang, or pip's ziglang."""
+    chosen = os.environ.get("CC", "").split()
+    if chosen and shutil.which(chosen[0]):
+        return chosen
+    for name in ("gcc", "cc", "clang"):
+        if shutil.which(name):
+            return [name]
+    try:
+        import ziglang  # noqa: F401
+    except ImportError:
+        raise BuildError(
+            "no C compiler on this machine for the host reference",
+            "apt install gcc, or pip install ziglang",
+        ) from None
+    return [sys.executable, "-m", "ziglang", "cc"]
+
+
+def build_library(generated: Path, manifest: Manifest, sanitize: bool = False) -> Path:
+    """Compile into generated/host/, once for each text of sources and flags."""
+    runtime = resource_path("firmware") / "lib" / "tinykit"
+    sources = [generated / f"{manifest.name}.c", *sorted((runtime / "src").glob("*.c"))]
+    headers = [*sorted((runtime / "src").glob("*.h")), *sorted(runtime.glob("include/*/*.h"))]
+    flags = [*FLAGS, *(SANITIZE if sanitize else ())]
+    compiler = host_compiler()
+    digest = hashlib.sha256(repr((compiler, flags)).encode())
+    for path in (*sources, *headers, generated / f"{manifest.name}.h"):
+        digest.update(path.read_bytes())
+    folder = generated / "host"
+    library = folder / f"{manifest.name}-{digest.hexdigest()[:16]}.so"
+    if library.exists():
+        return library
+    folder.mkdir(exist_ok=True)
+    partial = library.with_suffix(f".{os.getpid()}.tmp")
+    command = [*compiler, *flags, f"-I{runtime / 'include'}", f"-I{generated}"]
+    command += [*map(str, sources), "-o", str(partial)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        first = next((x for x in result.stderr.splitlines() if "error" in x), "compiler failed")
+        raise BuildError(f"host reference: {first}")
+    partial.rename(library)
+    return library
+
+
+class HostModel:
+    """A generated model on the host; every instance has its own memory."""
+
+    def __init__(self, generated: Path, sanitize: bool = False) -> None:
+        self.manifest = Manifest.load(generated)
+        library = build_library(generated, self.manifest, sanitize)
+        # The loader shares a library that is opened twice: a copy gives own memory.
+        with tempfile.NamedTemporaryFile(suffix=".so") as private:
+            shutil.copyfile(library, private.name)
+            self._library = ctypes.CDLL(private.name)
+        self._function("input").restype = ctypes.POINTER(ctypes.c_int8)
+        self._function("infer").restype = ctypes.POINTER(ctypes.c_int8)
+        if self.manifest.trains:
+            self._function("train").restype = _Step
+            self._function("parameters").restype = ctypes.POINTER(ctypes.c_uint8)
+            self._function("save").restype = ctypes.c_size_t
+        self.trace(-1)
+        self.reset()
+
+    def _function(self, name: str):  # type: ignore[no-untyped-def]
+        return getattr(self._library, f"{self.manifest.name}_{name}")
+
+    def reset(self) -> None:
+        """Parameters back to their initial values, step 0."""
+        self._function("init")()
+
+    def _write_input(self, sample: Array) -> None:
+        expected = self.manifest.input
+        data = np.ascontiguousarray(sample)
+        if data.dtype != np.dtype(expected.dtype) or data.nbytes != expected.bytes:
+            raise UsageError(
+                f"a sample of {self.manifest.name} is {expected.dtype}{list(expected.shape)}, "
+                f"got {data.dtype}{list(data.shape)}"
+            )
+        ctypes.memmove(self._function("input")(), data.ctypes.data, data.nbytes)
+
+    def infer(self, sample: Array) -> Array:
+        """sample: int8, the input's shape; returns int8, the output's shape."""
+        self._write_input(sample)
+        pointer = self._function("infer")()
+        output = self.manifest.output
+        raw = ctypes.string_at(pointer, output.bytes)
+        return np.frombuffer(raw, np.dtype(output.dtype)).reshape(output.shape).copy()
+
+    def train(self, sample: Array, label: int) -> StepResult:
+        """One training step on one sample."""
+        self._write_input(sample)
+        step = self._function("train")(ctypes.byref(_Target(label)))
+        return StepResult(step.status, step.prediction, step.loss, step.step, step.saturations)
+
+    def apply(self) -> None:
+        """End an accumulation early."""
+        self._function("apply")()
+
+    def parameters(self) -> bytes:
+        """The block of trained parameters, laid out as the manifest says."""
+        return ctypes.string_at(self._function("parameters")(), self.manifest.parameter_bytes)
+
+    def save(self) -> bytes:
+        """What was learnt, as the device saves it."""
+        buffer = ctypes.create_string_buffer(self.manifest.save_bytes)
+        size = self._function("save")(buffer, ctypes.c_size_t(self.manifest.save_bytes))
+        return buffer.raw[:size]
+
+    def load(self, saved: bytes) -> None:
+        """Take over what was saved; LinkError when it does not fit this model."""
+        status = self._function("load")(saved, ctypes.c_size_t(len(saved)))
+        if status != 0:
+            raise LinkError(f"saved parameters refused with status {status}")
+
+    def trace(self, last: int) -> None:
+        """Let the CRC run over the outputs of ops 0 … last from now on; -1 is off."""
+        ctypes.c_int32.in_dll(self._library, "tk_trace_last").value = last
+        ctypes.c_uint32.in_dll(self._library, "tk_trace_crc").value = 0
+
+    def trace_crc(self) -> int:
+        """The running CRC since trace() was called."""
+        return ctypes.c_uint32.in_dll(self._library, "tk_trace_crc").value
+
+    def infer_crc(self, sample: Array, last: int) -> int:
+        """CRC-32 over the outputs of infer()'s ops 0 … last."""
+        self.trace(last)
+        self.infer(sample)
+        return self.trace_crc()
+
+    def train_crc(self, sample: Array, label: int, last: int) -> int:
+        """CRC-32 over the outputs of train()'s ops 0 … last; the step is carried out."""
+        self.trace(last)
+        self.train(sample, label)
+        return self.trace_crc()

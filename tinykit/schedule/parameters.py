@@ -1,0 +1,53 @@
+"""The block of trained parameters: biases, weights, then residuals, each on whole words.
+
+Biases and weights come first so that their initial values are one image in flash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinykit.ir import Graph, Tensor
+from tinykit.schedule.liveness import aligned
+
+
+@dataclass(frozen=True)
+class ParameterBlock:
+    """offsets in bytes by tensor name; `initial` is the image of the first bytes."""
+
+    tensors: tuple[Tensor, ...]
+    offsets: Mapping[str, int]
+    bytes: int
+    initial: bytes
+
+    def role(self, tensor: Tensor) -> str:
+        residual = tensor.name.endswith("/residual")
+        name = tensor.name.removesuffix("/residual")
+        kind = "bias" if name.endswith("/bias") else "weights"
+        if residual:
+            return "bias_residual" if kind == "bias" else "residual"
+        return kind
+
+
+def parameter_block(graph: Graph) -> ParameterBlock:
+    """Lay out all tensors of the graph that are stored as parameters."""
+    found = [t for t in graph.tensors.values() if t.storage == "parameters"]
+
+    def rank(tensor: Tensor) -> int:
+        if tensor.name.endswith("/residual"):
+            return 2
+        return 0 if tensor.dtype == "int32" else 1
+
+    ordered = sorted(found, key=rank)  # stable: layers stay in order
+    offsets: dict[str, int] = {}
+    position, image = 0, bytearray()
+    for tensor in ordered:
+        offsets[tensor.name] = position
+        position += aligned(tensor.bytes)
+        if rank(tensor) < 2:
+            image += np.ascontiguousarray(tensor.value).tobytes()
+            image += bytes(position - len(image))
+    return ParameterBlock(tuple(ordered), offsets, position, bytes(image))
