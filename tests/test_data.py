@@ -47,6 +47,13 @@ def test_files_of_each_kind_hold_the_same(tmp_path: Path) -> None:
         load_file(tmp_path / "a.npy").labels()
 
 
+def test_spread_takes_samples_at_even_distances(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((9, 2), np.float32), y=np.arange(9))
+    samples = load_file(tmp_path / "a.npz")
+    assert samples.spread(3).labels().tolist() == [0, 4, 8]
+    assert len(samples.spread(50)) == 9
+
+
 def test_calibration_falls_back_to_train(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.zeros((2, 3), np.float32), y=[0, 1])
     section = DataSection(train="a.npz")

@@ -36,6 +36,11 @@ class Samples:
         y = self.y if self.y is None else self.y[:limit]
         return Samples(self.x[:limit], y, self.source)
 
+    def spread(self, count: int) -> Samples:
+        """`count` samples at even distances (all, when there are fewer)."""
+        chosen = np.unique(np.linspace(0, len(self.x) - 1, count).round().astype(np.int64))
+        return Samples(self.x[chosen], None if self.y is None else self.y[chosen], self.source)
+
     def labels(self) -> npt.NDArray[np.int32]:
         """The labels. Raises UsageError when there are none."""
         if self.y is None:
@@ -45,7 +50,7 @@ class Samples:
     def quantized(
         self, shape: tuple[int, ...], scale: float, zero_point: int
     ) -> npt.NDArray[np.int8]:
-        """[n, *shape] int8 for a model input of `shape` (one sample, without the batch axis).
+        """[n, *shape] int8 for a model input of `shape` (one sample, with a batch axis or without).
 
         Real values become round(x / scale) + zero_point, saturated, in float32 as TFLite does it;
         int8 is taken as it is. Raises UsageError when the number of values per sample differs.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tinykit.build import Firmware
     from tinykit.codegen.manifest import Manifest
     from tinykit.data import Samples
-    from tinykit.ir import Graph
+    from tinykit.ir import Array, Graph
     from tinykit.session import Session
     from tinykit.training.plan import Plan
 
@@ -120,10 +120,11 @@ class Project:
     # --- what it names ------------------------------------------------------------------------
 
     def graph(self) -> Graph:
-        """The imported model."""
+        """The imported model, simplified."""
         from tinykit.importers import load_model
+        from tinykit.passes import simplify
 
-        return load_model(self.model_path)
+        return simplify(load_model(self.model_path))
 
     def plan(self) -> Plan | None:
         """The update plan, None for firmware that only infers."""
@@ -163,15 +164,40 @@ class Project:
 
     # --- what can be done ---------------------------------------------------------------------
 
-    def generate(self, out: Path | None = None, plan: Plan | None = None) -> Manifest:
+    def generate(
+        self,
+        out: Path | None = None,
+        plan: Plan | None = None,
+        progress: Progress | None = None,
+    ) -> Manifest:
         """Write the model's C and its manifest into `out` (the project's own folder by default).
 
         `plan` is used instead of the project's.
         """
-        from tinykit.codegen import generate
+        from tinykit.codegen.generate import generate
 
+        graph = self.graph()
         plan = plan or self.plan()
-        return generate(self.graph(), out or self.generated_dir, name=self.name, plan=plan)
+        samples, labels = self._calibration(graph) if plan else (None, None)
+        return generate(
+            graph,
+            out or self.generated_dir,
+            name=self.name,
+            plan=plan,
+            samples=samples,
+            labels=labels,
+            progress=progress and (lambda _, done, total: progress(done, total)),
+        )
+
+    def _calibration(self, graph: Graph) -> tuple[Array | None, list[int] | None]:
+        """Up to CALIBRATION_SAMPLES of the project's samples, evenly spread; none without data."""
+        data = self.config.data
+        if not (data.loader or data.train or data.calibration):
+            return None, None
+        port = graph[graph.inputs[0]]
+        samples = self.samples("calibration").spread(CALIBRATION_SAMPLES)
+        quantized = samples.quantized(port.shape, port.quant.scale0, port.quant.zero_point0)
+        return quantized, [int(label) for label in samples.labels()]
 
     def preview(self) -> Manifest:
         """What `generate` would make, with its exact memory; no file is kept."""

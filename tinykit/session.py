@@ -72,7 +72,7 @@ class Session:
     def quantize(self, samples: Samples) -> npt.NDArray[np.int8]:
         """[n, …] int8 as the model's input wants them."""
         port = self.manifest.input
-        return samples.quantized(port.shape[1:], port.scale, port.zero_point)
+        return samples.quantized(port.shape, port.scale, port.zero_point)
 
     def infer(self, samples: Samples, progress: Progress | None = None) -> list[Inference]:
         """Run each sample through the model on the device."""

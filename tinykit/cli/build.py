@@ -29,8 +29,8 @@ def build(
 
     opened = Project.open(project, required=model is None)
     opened = opened.override(model=model, plan=plan, board=board, trace=trace)
-    with output.status("generating C", json):
-        opened.generate()
+    with output.progress("generating C", json) as progress:
+        opened.generate(progress=progress)
     with output.status(f"building firmware for {opened.config.board.name}", json):
         firmware = opened.build(progress=output.note)
     output.show(size_report(firmware.report, firmware.elf), json)

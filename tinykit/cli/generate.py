@@ -21,6 +21,6 @@ def generate(
     from tinykit.report.generated import generated_report
 
     opened = Project.open(project, required=model is None).override(model=model, plan=plan)
-    with output.status("generating C", json):
-        manifest = opened.generate(out)
+    with output.progress("generating C", json) as progress:
+        manifest = opened.generate(out, progress=progress)
     output.show(generated_report(manifest, out or opened.generated_dir), json)

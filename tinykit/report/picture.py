@@ -1,0 +1,73 @@
+"""Where the memory goes, as a picture: one bar per memory, one piece per item."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tinykit.errors import TinykitError
+from tinykit.units import format_size
+
+# Colours that people with any colour vision tell apart (Okabe & Ito, 2008)
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
+
+
+@dataclass(frozen=True)
+class MemoryBar:
+    """A memory of `budget` bytes and the items that occupy it."""
+
+    name: str
+    items: Mapping[str, int]
+    budget: int
+
+    @property
+    def used(self) -> int:
+        """Bytes of all items."""
+        return sum(self.items.values())
+
+
+def draw_memory(bars: Sequence[MemoryBar], path: Path, title: str = "") -> None:
+    """Write a picture (.svg or .png by the name's ending) of how memories are spent.
+
+    Each bar is as long as its budget; the pieces are ordered by size, and every item stands with
+    its bytes in the legend beside the bar. Raises TinykitError without matplotlib.
+    """
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise TinykitError(
+            "pictures need matplotlib, which is not installed", "pip install 'tinykit-mcu[plot]'"
+        ) from None
+    lines = [max(4, len(bar.items) + 1) for bar in bars]
+    with mpl.rc_context({"svg.hashsalt": "tinykit", "font.size": 9, "svg.fonttype": "none"}):
+        figure = Figure(figsize=(9, 0.5 + 0.21 * sum(lines)), layout="constrained")
+        axes = figure.subplots(len(bars), 1, squeeze=False, height_ratios=lines)[:, 0]
+        for axis, bar in zip(axes, bars, strict=True):
+            _draw_bar(axis, bar)
+        if title:
+            figure.suptitle(title, x=0.01, ha="left", weight="bold")
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def _draw_bar(axis: object, bar: MemoryBar) -> None:
+    from matplotlib.axes import Axes
+
+    assert isinstance(axis, Axes)
+    left = 0
+    for index, (name, size) in enumerate(sorted(bar.items.items(), key=lambda item: -item[1])):
+        colour = _COLOURS[index % len(_COLOURS)]
+        axis.barh(0, size, left=left, color=colour, edgecolor="white", linewidth=0.4,
+                  label=f"{name}  {size:,} B")  # fmt: skip
+        left += size
+    free = bar.budget - left
+    axis.barh(0, max(0, free), left=left, color="#EEEEEE", label=f"free  {max(0, free):,} B")
+    axis.set_xlim(0, max(bar.budget, left))
+    axis.set_ylim(-0.5, 0.5)
+    axis.set_yticks([])
+    quarters = [bar.budget * part // 4 for part in range(5)]
+    axis.set_xticks(quarters, [format_size(tick) if tick else "0" for tick in quarters])
+    axis.spines[["top", "left", "right"]].set_visible(False)
+    axis.set_title(f"{bar.name}: {left:,} of {bar.budget:,} B", loc="left", fontsize=9)
+    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1.15), frameon=False, fontsize=8)
