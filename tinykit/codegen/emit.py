@@ -33,7 +33,7 @@ class Emitter:
     constants: Constants
     parameters: Mapping[str, int]  # offset in the block of parameters, by tensor name
 
-    def body(self, program: Program, trace_base: int = 0) -> FunctionBody:
+    def body(self, program: Program) -> FunctionBody:
         body = FunctionBody()
         for index, op in enumerate(program.graph.ops):
             body.lines.append(f"    /* {describe(program, op)} */")
@@ -47,7 +47,7 @@ class Emitter:
                 tensor = program.graph[name]
                 where = self._pointer(program, tensor)
                 body.lines.append(
-                    f"    TK_TRACE_POINT({trace_base + index}, {where}, {tensor.bytes});"
+                    f"    TK_TRACE_POINT({index}, {where}, {tensor.bytes});"
                 )
         return body
 

@@ -44,7 +44,7 @@ class Conv2DInputGrad(Operator[InputGradAttributes]):
         gradient = run[op.inputs[0]].reshape(-1, channels).astype("float64")
         patches = gradient @ weights.reshape(channels, -1)
         oh, ow = attributes.output_size
-        spread = patches.reshape(oh, ow, *weights.shape[1:])
+        spread = patches.reshape(oh, ow, *attributes.window.kernel, -1)
         acc = attributes.window.scatter(spread, *attributes.input_size)
         if run.real:
             acc = acc * 2.0 ** weight_exponent(run.graph[op.inputs[1]].quant.scale)
@@ -53,7 +53,7 @@ class Conv2DInputGrad(Operator[InputGradAttributes]):
         return (gradient_result(run, op.outputs[0], acc, exponent, attributes.shape),)
 
     def cost(self, graph: Graph, op: Op) -> Cost:
-        _, kh, kw, _ = graph[op.inputs[1]].shape
+        kh, kw = self.attributes(op).window.kernel
         elements = graph[op.outputs[0]].size
         oh, ow = self.attributes(op).output_size
         channels = graph[op.outputs[0]].shape[-1]

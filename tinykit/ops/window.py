@@ -40,7 +40,7 @@ class Window:
 
     def patches(self, x: Array, fill: float = 0) -> Array:
         """x [H, W, C] -> [OH, OW, KH, KW, C]: what each output sees; padding reads `fill`."""
-        height, width, channels = x.shape
+        height, width = x.shape[:2]
         top, bottom, left, right = self.padding
         padded = np.pad(x, ((top, bottom), (left, right), (0, 0)), constant_values=fill)
         rows, columns = self._indices(height, width)
