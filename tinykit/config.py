@@ -82,9 +82,10 @@ class PlanSection(_Section):
 
 
 class BoardSection(_Section):
-    """[board]: the manifest's name, and tighter budgets than it states (262144 or "256KB")."""
+    """[board]: a name from `tinykit boards` (or a manifest's path, .json), and tighter budgets
+    than it states, in bytes or as "256KB"."""
 
-    name: str = "mps2-an386"
+    name: str = "mps2_an386"
     sram: Size | None = None
     flash: Size | None = None
 

@@ -96,7 +96,7 @@ class Project:
 
     @property
     def firmware_dir(self) -> Path:
-        return self.build_dir / "firmware" / self.config.board.name
+        return self.build_dir / "firmware" / self.board().name
 
     @property
     def elf(self) -> Path:
@@ -104,7 +104,7 @@ class Project:
         found = self.firmware_dir / "firmware.elf"
         if not found.is_file():
             raise UsageError(
-                f"{found}: no firmware has been built for {self.config.board.name}",
+                f"{found}: no firmware has been built for {self.board().name}",
                 "run `tinykit build`, or give --firmware FILE.elf",
             )
         return found
@@ -147,10 +147,10 @@ class Project:
         """The board, with the budgets that the project sets."""
         from tinykit.boards import load_board
 
-        board = load_board(self.config.board.name)
-        budgets = self.config.board
-        changes = {"sram": budgets.sram, "flash": budgets.flash}
-        return replace(board, **{k: v for k, v in changes.items() if v is not None})
+        wanted = self.config.board
+        name = str(self.root / wanted.name) if wanted.name.endswith(".json") else wanted.name
+        board = load_board(name)
+        return replace(board, sram=wanted.sram or board.sram, flash=wanted.flash or board.flash)
 
     def samples(self, split: str, file: Path | None = None) -> Samples:
         """The samples of a split ("train", "test", "calibration"), or of a file instead."""

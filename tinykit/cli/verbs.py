@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tinykit.cli.boards import boards
 from tinykit.cli.build import build
 from tinykit.cli.doctor import doctor
 from tinykit.cli.eval import evaluate
@@ -12,13 +13,16 @@ from tinykit.cli.generate import generate
 from tinykit.cli.infer import infer
 from tinykit.cli.inspect import inspect
 from tinykit.cli.new import new
+from tinykit.cli.plan import plan
 from tinykit.cli.run import run
 from tinykit.cli.train import train
 
 VERBS: dict[str, Callable[..., None]] = {
     "new": new,
     "doctor": doctor,
+    "boards": boards,
     "inspect": inspect,
+    "plan": plan,
     "generate": generate,
     "build": build,
     "run": run,

@@ -32,7 +32,7 @@ def operators_page() -> str:
     rows = [
         (op.kind, ", ".join(op.tflite), "yes" if op.trainable else "", op.note) for op in imported
     ]
-    others = [(op.kind, op.note) for op in internal]
+    others = [(op.kind, op.note or _first_line(op)) for op in internal]
     return "\n\n".join(
         (
             NOTE,
@@ -43,6 +43,12 @@ def operators_page() -> str:
             markdown_table(("operator", "notes"), others),
         )
     )
+
+
+def _first_line(thing: object) -> str:
+    """What the file that defines it says it is."""
+    doc = sys.modules[type(thing).__module__].__doc__ or ""
+    return doc.strip().splitlines()[0].strip() if doc.strip() else ""
 
 
 def configuration_page() -> str:
@@ -80,8 +86,28 @@ def _default(value: object) -> str:
     )
 
 
+def boards_page() -> str:
+    """The boards that come with tinykit."""
+    from tinykit.boards import list_boards
+    from tinykit.report.boards import TITLES, board_rows
+
+    boards = list_boards()
+    notes = [f"- **{board.name}**, {board.title}. {board.notes}" for board in boards]
+    return "\n\n".join(
+        (
+            NOTE,
+            "# Boards",
+            "One JSON manifest each in `boards/`; SRAM and flash are the budgets that the linker "
+            "enforces. `tinykit boards NAME` tells more; a manifest of your own is named by its path.",
+            markdown_table(TITLES, board_rows(boards)),
+            "\n".join(notes),
+        )
+    )
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "operators.md": operators_page,
+    "boards.md": boards_page,
     "configuration.md": configuration_page,
 }
 
