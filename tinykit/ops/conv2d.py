@@ -57,7 +57,7 @@ def accumulators(x: Array, weights: Array, bias: Array | None, window: Window) -
     patches = window.patches(exact(x))
     oh, ow = patches.shape[:2]
     flat = patches.reshape(oh * ow, -1) @ exact(weights).reshape(weights.shape[0], -1).T
-    acc = flat.astype(np.int64).reshape(oh, ow, -1)
+    acc: Array = flat.astype(np.int64).reshape(oh, ow, -1)
     return acc if bias is None else acc + bias.astype(np.int64)
 
 
@@ -134,7 +134,7 @@ def convolution_call(
     bias, rest = (op.inputs[i] if len(op.inputs) > i else "" for i in (2, 3))
     low, high = activation_range(activation, y.quant)
     channels = x.shape[-1]
-    taps = int(window.fields["kernel_height"]) * int(window.fields["kernel_width"])  # type: ignore[call-overload]
+    taps = weights.size // (weights.shape[0] * weights.shape[-1])
     fields: dict[str, Field] = {
         "window": window,
         "weights": Address(weights.name),

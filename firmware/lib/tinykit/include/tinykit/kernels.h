@@ -37,12 +37,101 @@ typedef struct {
     uint8_t per_channel;
 } tk_conv2d;
 
+/* DEPTHWISE_CONV_2D.  Output channel o sees input channel o / (O / C).
+ * The first K output channels have their weights in `weights`, the others in `weights_rest`. */
+typedef struct {
+    const tk_window *window;
+    const int8_t *weights;      /* [KH][KW][K] */
+    const int8_t *weights_rest; /* [KH][KW][O - K]; NULL when K = O */
+    const int32_t *bias;        /* [O] or NULL */
+    const int32_t *multiplier;  /* [O], or [1] unless per_channel */
+    const int8_t *shift;        /* likewise */
+    uint16_t input_channels, split, output_channels;
+    int16_t input_zero_point, output_zero_point;
+    int8_t activation_min, activation_max;
+    uint8_t per_channel;
+} tk_depthwise_conv2d;
+
+/* AVERAGE_POOL_2D and MAX_POOL_2D. */
+typedef struct {
+    const tk_window *window;
+    uint16_t channels;
+    int8_t activation_min, activation_max;
+} tk_pool;
+
+/* ADD: a has repeats * size elements, b has size. */
+typedef struct {
+    uint32_t repeats, size;
+    int32_t multiplier_a, multiplier_b, output_multiplier;
+    int16_t zero_point_a, zero_point_b, output_zero_point;
+    int8_t shift_a, shift_b, output_shift;
+    int8_t activation_min, activation_max;
+} tk_add;
+
+/* MEAN of [outer][reduced][inner] over the middle axis. */
+typedef struct {
+    uint32_t outer, reduced, inner;
+    int32_t multiplier;
+    int16_t input_zero_point, output_zero_point;
+    int8_t shift;
+} tk_mean;
+
+/* PAD of [height][width][channels]. */
+typedef struct {
+    uint16_t height, width, channels;
+    uint16_t top, bottom, left, right, front, back;
+    int8_t value;
+} tk_pad;
+
+/* QUANTIZE, RELU, RELU6: clamp(x * multiplier * 2^(shift - 31)). */
+typedef struct {
+    uint32_t size;
+    int32_t multiplier;
+    int16_t input_zero_point, output_zero_point;
+    int16_t activation_min, activation_max;
+    int8_t shift;
+} tk_rescale;
+
+/* SOFTMAX: differences to the largest input below diff_min give probability 0. */
+typedef struct {
+    uint32_t rows;
+    int32_t multiplier, diff_min;
+    uint16_t depth;
+    int8_t shift;
+} tk_softmax;
+
 /* Spatial kernels make row `oy` of their output from a ring buffer of input rows: input row y lies
  * at input + (y % ring) * W * C.  A whole tensor is a ring of H rows.  The second form of each
- * kernel makes all rows from a whole tensor.  scratch: 2 * KH * KW * C bytes. */
+ * kernel makes all rows from a whole tensor. */
+
+/* scratch: 4 * KH * KW * C bytes (two patches of int16). */
 void tk_conv2d_row_s8(const tk_conv2d *conv, const int8_t *input, int32_t ring, int32_t oy,
                       int8_t *output, int16_t *scratch);
 void tk_conv2d_s8(const tk_conv2d *conv, const int8_t *input, int8_t *output, int16_t *scratch);
+
+void tk_depthwise_conv2d_row_s8(const tk_depthwise_conv2d *conv, const int8_t *input, int32_t ring,
+                                int32_t oy, int8_t *output);
+void tk_depthwise_conv2d_s8(const tk_depthwise_conv2d *conv, const int8_t *input, int8_t *output);
+
+void tk_average_pool2d_row_s8(const tk_pool *pool, const int8_t *input, int32_t ring, int32_t oy,
+                              int8_t *output);
+void tk_average_pool2d_s8(const tk_pool *pool, const int8_t *input, int8_t *output);
+void tk_max_pool2d_row_s8(const tk_pool *pool, const int8_t *input, int32_t ring, int32_t oy,
+                          int8_t *output);
+void tk_max_pool2d_s8(const tk_pool *pool, const int8_t *input, int8_t *output);
+
+void tk_pad_row_s8(const tk_pad *pad, const int8_t *input, int32_t ring, int32_t oy,
+                   int8_t *output);
+void tk_pad_s8(const tk_pad *pad, const int8_t *input, int8_t *output);
+
+/* The output of the following may be the (first) input, if they have one size. */
+void tk_add_s8(const tk_add *add, const int8_t *a, const int8_t *b, int8_t *output);
+void tk_requantize_s8(const tk_rescale *op, const int8_t *input, int8_t *output);
+void tk_requantize_u8_s8(const tk_rescale *op, const uint8_t *input, int8_t *output);
+void tk_requantize_s8_u8(const tk_rescale *op, const int8_t *input, uint8_t *output);
+void tk_softmax_s8(const tk_softmax *softmax, const int8_t *input, int8_t *output);
+
+void tk_mean_s8(const tk_mean *mean, const int8_t *input, int8_t *output);
 
 #ifdef __cplusplus
 }

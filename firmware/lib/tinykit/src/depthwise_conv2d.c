@@ -1,0 +1,136 @@
+/* DEPTHWISE_CONV_2D, int8. */
+#include "requantize.h"
+#include "rows.h"
+#include "tinykit/kernels.h"
+
+/* One block of weights: channels [first, first + count) of the output. */
+typedef struct {
+    const int8_t *weights; /* [KH][KW][count] */
+    int32_t first, count;
+} block;
+
+static int8_t finish(const tk_depthwise_conv2d *conv, const tk_output_range *range, int32_t acc,
+                     int32_t o) {
+    const int32_t channel = conv->per_channel ? o : 0;
+    acc = tk_add_bias(acc, conv->bias, o);
+    return (int8_t)tk_requantize(acc, conv->multiplier[channel], conv->shift[channel], range);
+}
+
+/* Output channel o, which sees input channel c. */
+static int32_t sum_1(const tk_depthwise_conv2d *conv, const block *b, const int8_t *input,
+                     const tk_view *view, int32_t o, int32_t c) {
+    const tk_window *w = conv->window;
+    const int32_t step = w->dilation_width * conv->input_channels;
+    const int32_t zero_point = conv->input_zero_point;
+    tk_row_walk rows = view->rows;
+    int32_t acc = 0;
+    for (int32_t ky = view->ky.first; ky < view->ky.last; ky++) {
+        const int8_t *x = input + rows.offset + view->column + c;
+        const int8_t *weight =
+            b->weights + (ky * w->kernel_width + view->kx.first) * b->count + o - b->first;
+        for (int32_t kx = view->kx.first; kx < view->kx.last; kx++) {
+            acc += (*x - zero_point) * *weight;
+            x += step;
+            weight += b->count;
+        }
+        tk_next_row(&rows);
+    }
+    return acc;
+}
+
+/* The same for the four output channels from o and input channels from c. */
+static void sum_4(const tk_depthwise_conv2d *conv, const block *b, const int8_t *input,
+                  const tk_view *view, int32_t o, int32_t c, int32_t acc[4]) {
+    const tk_window *w = conv->window;
+    const int32_t step = w->dilation_width * conv->input_channels;
+    const int32_t zero_point = conv->input_zero_point;
+    tk_row_walk rows = view->rows;
+    int32_t a0 = 0;
+    int32_t a1 = 0;
+    int32_t a2 = 0;
+    int32_t a3 = 0;
+    for (int32_t ky = view->ky.first; ky < view->ky.last; ky++) {
+        const int8_t *x = input + rows.offset + view->column + c;
+        const int8_t *weight =
+            b->weights + (ky * w->kernel_width + view->kx.first) * b->count + o - b->first;
+        for (int32_t kx = view->kx.first; kx < view->kx.last; kx++) {
+            a0 += (x[0] - zero_point) * weight[0];
+            a1 += (x[1] - zero_point) * weight[1];
+            a2 += (x[2] - zero_point) * weight[2];
+            a3 += (x[3] - zero_point) * weight[3];
+            x += step;
+            weight += b->count;
+        }
+        tk_next_row(&rows);
+    }
+    acc[0] = a0;
+    acc[1] = a1;
+    acc[2] = a2;
+    acc[3] = a3;
+}
+
+/* One pixel of a block, where each input channel makes one output channel. */
+static void pixel_single(const tk_depthwise_conv2d *conv, const tk_output_range *range,
+                         const block *b, const int8_t *input, const tk_view *view, int8_t *output) {
+    const int32_t end = b->first + b->count;
+    int32_t o = b->first;
+    for (; o + 4 <= end; o += 4) {
+        int32_t acc[4];
+        sum_4(conv, b, input, view, o, o, acc);
+        for (int32_t i = 0; i < 4; i++) {
+            output[o + i] = finish(conv, range, acc[i], o + i);
+        }
+    }
+    for (; o < end; o++) {
+        output[o] = finish(conv, range, sum_1(conv, b, input, view, o, o), o);
+    }
+}
+
+/* One pixel of a block, where each input channel makes several output channels. */
+static void pixel_multiple(const tk_depthwise_conv2d *conv, const tk_output_range *range,
+                           const block *b, const int8_t *input, const tk_view *view,
+                           int8_t *output) {
+    const int32_t multiple = conv->output_channels / conv->input_channels;
+    int32_t c = b->first / multiple;
+    int32_t left = multiple - b->first % multiple;
+    for (int32_t o = b->first; o < b->first + b->count; o++) {
+        output[o] = finish(conv, range, sum_1(conv, b, input, view, o, c), o);
+        if (--left == 0) {
+            c++;
+            left = multiple;
+        }
+    }
+}
+
+void tk_depthwise_conv2d_row_s8(const tk_depthwise_conv2d *conv, const int8_t *input, int32_t ring,
+                                int32_t oy, int8_t *output) {
+    const tk_window *w = conv->window;
+    const block blocks[2] = {
+        {conv->weights, 0, conv->split},
+        {conv->weights_rest, conv->split, conv->output_channels - conv->split},
+    };
+    const int32_t count = conv->split < conv->output_channels ? 2 : 1;
+    const tk_output_range range =
+        tk_range_of(conv->activation_min, conv->activation_max, conv->output_zero_point);
+    tk_view view;
+    tk_view_row(&view, w, ring, conv->input_channels, oy);
+    for (int32_t ox = 0; ox < w->output_width; ox++) {
+        tk_view_column(&view, w, conv->input_channels, ox);
+        for (int32_t i = 0; i < count; i++) {
+            if (conv->input_channels == conv->output_channels) {
+                pixel_single(conv, &range, &blocks[i], input, &view, output);
+            } else {
+                pixel_multiple(conv, &range, &blocks[i], input, &view, output);
+            }
+        }
+        output += conv->output_channels;
+    }
+}
+
+void tk_depthwise_conv2d_s8(const tk_depthwise_conv2d *conv, const int8_t *input, int8_t *output) {
+    const tk_window *w = conv->window;
+    for (int32_t oy = 0; oy < w->output_height; oy++) {
+        tk_depthwise_conv2d_row_s8(conv, input, w->input_height, oy, output);
+        output += (int32_t)w->output_width * conv->output_channels;
+    }
+}

@@ -1,0 +1,105 @@
+/* AVERAGE_POOL_2D and MAX_POOL_2D, int8. */
+#include "fixed_point.h"
+#include "rows.h"
+#include "tinykit/kernels.h"
+
+/* Division by the number of pixels in a window: multiplication by floor(2^32 / count) + 1 is exact
+ * for every sum of int8 values (129 * count^2 < 2^32). */
+typedef struct {
+    int32_t count;
+    uint32_t reciprocal; /* 0: divide */
+} divisor;
+
+static divisor divisor_of(int32_t count) {
+    const int exact = count >= 2 && count <= 5768;
+    return (divisor){count, exact ? UINT32_MAX / (uint32_t)count + 1 : 0};
+}
+
+/* |x| / count, rounded to nearest, halves away from zero. */
+static int32_t divide(const divisor *d, int32_t x) {
+    const uint32_t n = (uint32_t)(x < 0 ? -x : x) + (uint32_t)d->count / 2;
+    const uint32_t q = d->reciprocal != 0 ? (uint32_t)(((uint64_t)n * d->reciprocal) >> 32)
+                                          : n / (uint32_t)d->count;
+    return x < 0 ? -(int32_t)q : (int32_t)q;
+}
+
+static int32_t sum_window(const tk_pool *pool, const int8_t *input, const tk_view *view,
+                          int32_t c) {
+    tk_row_walk rows = view->rows;
+    int32_t sum = 0;
+    for (int32_t ky = view->ky.first; ky < view->ky.last; ky++) {
+        const int8_t *x = input + rows.offset + view->column + c;
+        for (int32_t kx = view->kx.first; kx < view->kx.last; kx++) {
+            sum += *x;
+            x += pool->channels;
+        }
+        tk_next_row(&rows);
+    }
+    return sum;
+}
+
+void tk_average_pool2d_row_s8(const tk_pool *pool, const int8_t *input, int32_t ring, int32_t oy,
+                              int8_t *output) {
+    const tk_window *w = pool->window;
+    divisor by = {0, 0};
+    tk_view view;
+    tk_view_row(&view, w, ring, pool->channels, oy);
+    for (int32_t ox = 0; ox < w->output_width; ox++) {
+        tk_view_column(&view, w, pool->channels, ox);
+        const int32_t count = (view.ky.last - view.ky.first) * (view.kx.last - view.kx.first);
+        if (count != by.count) {
+            by = divisor_of(count);
+        }
+        for (int32_t c = 0; c < pool->channels; c++) {
+            const int32_t mean = divide(&by, sum_window(pool, input, &view, c));
+            *output++ = (int8_t)tk_clamp(mean, pool->activation_min, pool->activation_max);
+        }
+    }
+}
+
+void tk_average_pool2d_s8(const tk_pool *pool, const int8_t *input, int8_t *output) {
+    const tk_window *w = pool->window;
+    for (int32_t oy = 0; oy < w->output_height; oy++) {
+        tk_average_pool2d_row_s8(pool, input, w->input_height, oy, output);
+        output += (int32_t)w->output_width * pool->channels;
+    }
+}
+
+void tk_max_pool2d_row_s8(const tk_pool *pool, const int8_t *input, int32_t ring, int32_t oy,
+                          int8_t *output) {
+    const tk_window *w = pool->window;
+    const int32_t channels = pool->channels;
+    tk_view view;
+    tk_view_row(&view, w, ring, channels, oy);
+    for (int32_t ox = 0; ox < w->output_width; ox++) {
+        tk_view_column(&view, w, channels, ox);
+        for (int32_t c = 0; c < channels; c++) {
+            output[c] = pool->activation_min;
+        }
+        tk_row_walk rows = view.rows;
+        for (int32_t ky = view.ky.first; ky < view.ky.last; ky++) {
+            const int8_t *x = input + rows.offset + view.column;
+            for (int32_t kx = view.kx.first; kx < view.kx.last; kx++) {
+                for (int32_t c = 0; c < channels; c++) {
+                    output[c] = x[c] > output[c] ? x[c] : output[c];
+                }
+                x += channels;
+            }
+            tk_next_row(&rows);
+        }
+        if (pool->activation_max < INT8_MAX) {
+            for (int32_t c = 0; c < channels; c++) {
+                output[c] = (int8_t)tk_min(output[c], pool->activation_max);
+            }
+        }
+        output += channels;
+    }
+}
+
+void tk_max_pool2d_s8(const tk_pool *pool, const int8_t *input, int8_t *output) {
+    const tk_window *w = pool->window;
+    for (int32_t oy = 0; oy < w->output_height; oy++) {
+        tk_max_pool2d_row_s8(pool, input, w->input_height, oy, output);
+        output += (int32_t)w->output_width * pool->channels;
+    }
+}

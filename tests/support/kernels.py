@@ -1,0 +1,185 @@
+"""Runs a graph's C calls on the host, one by one, straight from `Operator.lower`.
+
+One shared library holds all kernels, so that a test can run thousands of random models without
+compiling any.  Every tensor is a heap block of exactly its size: in the sanitized worker
+(`SanitizedKernels`) a byte read or written outside is an error.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinykit.codegen.cstruct import struct_types
+from tinykit.ir import Array, Graph
+from tinykit.ops.base import Address, Call, Struct, Table
+from tinykit.ops.registry import operator
+from tinykit.resources import resource_path
+
+RUNTIME = resource_path("firmware") / "lib" / "tinykit"
+CACHE = Path(__file__).resolve().parents[2] / ".cache" / "kernels"
+FLAGS = ["-std=c11", "-O1", "-g", "-fPIC", "-shared", "-ffp-contract=off"]
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+CTYPES: dict[str, Any] = {
+    "int8_t": ctypes.c_int8,
+    "uint8_t": ctypes.c_uint8,
+    "int16_t": ctypes.c_int16,
+    "uint16_t": ctypes.c_uint16,
+    "int32_t": ctypes.c_int32,
+    "uint32_t": ctypes.c_uint32,
+    "float": ctypes.c_float,
+}
+
+
+def build(sanitize: bool) -> Path:
+    """The runtime as a shared library, compiled once per content."""
+    sources = sorted(RUNTIME.glob("src/*.c"))
+    flags = FLAGS + (SANITIZE if sanitize else [])
+    digest = hashlib.sha256(" ".join(flags).encode())
+    for path in sorted(RUNTIME.rglob("*.[ch]")):
+        digest.update(path.read_bytes())
+    library = CACHE / f"{digest.hexdigest()[:16]}.so"
+    if not library.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        partial = library.with_suffix(f".{os.getpid()}")
+        command = ["gcc", *flags, f"-I{RUNTIME / 'include'}", "-o", str(partial), *sources]
+        subprocess.run(list(map(str, command)), check=True)
+        partial.rename(library)
+    return library
+
+
+class Kernels:
+    """Executes graphs op by op with the C kernels."""
+
+    def __init__(self, library: Path) -> None:
+        self.library = ctypes.CDLL(str(library))
+
+    def run(self, graph: Graph, x: Array) -> Array:
+        """The output of an inference on input `x`."""
+        values: dict[str, Array] = {
+            name: np.ascontiguousarray(t.data).copy()
+            for name, t in graph.tensors.items()
+            if t.data is not None
+        }
+        values[graph.inputs[0]] = x.reshape(graph[graph.inputs[0]].shape).copy()
+        for op in graph.ops:
+            rule = operator(op.kind)
+            if rule.alias:
+                values[op.outputs[0]] = values[op.inputs[0]].reshape(graph[op.outputs[0]].shape)
+                continue
+            for name in op.outputs:
+                values[name] = np.full(graph[name].shape, 0x55, np.dtype(graph[name].dtype))
+            for call in rule.lower(graph, op):
+                self._call(call, values)
+        return values[graph.outputs[0]]
+
+    def _call(self, call: Call, values: dict[str, Array]) -> None:
+        kept: list[Any] = []
+        arguments: list[Any] = []
+        if call.descriptor is not None:
+            arguments.append(ctypes.byref(_struct(call.descriptor, values, kept)))
+        for name in call.arguments:
+            buffer = np.zeros(call.scratch, np.int8) if name == "$scratch" else values[name]
+            kept.append(buffer)
+            arguments.append(ctypes.c_void_p(buffer.ctypes.data))
+        getattr(self.library, call.function)(*arguments)
+
+
+def _struct(struct: Struct, values: dict[str, Array], kept: list[Any]) -> ctypes.Structure:
+    members = struct_types()[struct.ctype].members
+    assert {m.name for m in members} == set(struct.fields), struct.ctype
+    fields = [(m.name, ctypes.c_void_p if m.pointer else CTYPES[m.ctype]) for m in members]
+    instance = type(struct.ctype, (ctypes.Structure,), {"_fields_": fields})()
+    for member in members:
+        value = struct.fields[member.name]
+        if isinstance(value, Struct):
+            inner = _struct(value, values, kept)
+            kept.append(inner)
+            value = ctypes.addressof(inner)
+        elif isinstance(value, Table):
+            array = np.ascontiguousarray(value.values)
+            assert ctypes.sizeof(CTYPES[value.ctype]) == array.itemsize
+            kept.append(array)
+            value = array.ctypes.data
+        elif isinstance(value, Address):
+            value = values[value.tensor].ctypes.data
+        setattr(instance, member.name, value)
+        if isinstance(value, int) and not member.pointer:
+            assert getattr(instance, member.name) == value, f"{struct.ctype}.{member.name}"
+    kept.append(instance)
+    return instance
+
+
+class SanitizedKernels:
+    """The same in a process of its own, under address and undefined-behaviour sanitizers."""
+
+    def __init__(self) -> None:
+        library = build(sanitize=True)
+        runtimes = [
+            subprocess.run(
+                ["gcc", f"-print-file-name={name}"], check=True, capture_output=True, text=True
+            ).stdout.strip()
+            for name in ("libasan.so", "libubsan.so")
+        ]
+        environment = dict(
+            os.environ,
+            LD_PRELOAD=" ".join(runtimes),
+            ASAN_OPTIONS="detect_leaks=0:halt_on_error=1",
+            UBSAN_OPTIONS="print_stacktrace=1",
+            OPENBLAS_NUM_THREADS="1",
+        )
+        root = str(Path(__file__).resolve().parents[2])
+        environment["PYTHONPATH"] = os.pathsep.join(
+            [root, *filter(None, [environment.get("PYTHONPATH")])]
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.kernels", str(library)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
+        )  # fmt: skip
+
+    def run(self, graph: Graph, x: Array) -> Array:
+        """As `Kernels.run`; AssertionError when a sanitizer stopped the worker."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        pickle.dump((graph, x), self.process.stdin)
+        self.process.stdin.flush()
+        try:
+            result = pickle.load(self.process.stdout)
+        except EOFError:
+            raise AssertionError("a sanitizer stopped the kernels (see stderr)") from None
+        if isinstance(result, BaseException):
+            raise result
+        assert isinstance(result, np.ndarray)
+        return result
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(timeout=10)
+
+
+def _serve(library: str) -> None:
+    kernels = Kernels(Path(library))
+    while True:
+        try:
+            graph, x = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        try:
+            result: object = kernels.run(graph, x)
+        except Exception as error:  # reported to the test
+            result = error
+        pickle.dump(result, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])
