@@ -98,7 +98,7 @@ def boards_page() -> str:
             NOTE,
             "# Boards",
             "One JSON manifest each in `boards/`; SRAM and flash are the budgets that the linker "
-            "enforces. `tinykit boards NAME` tells more; a manifest of your own is named by its path.",
+            "enforces. `tinykit boards NAME` tells more; your own is named by its path.",
             markdown_table(TITLES, board_rows(boards)),
             "\n".join(notes),
         )
