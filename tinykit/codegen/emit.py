@@ -46,9 +46,7 @@ class Emitter:
             for name in (*op.outputs, *op.updates):
                 tensor = program.graph[name]
                 where = self._pointer(program, tensor)
-                body.lines.append(
-                    f"    TK_TRACE_POINT({index}, {where}, {tensor.bytes});"
-                )
+                body.lines.append(f"    TK_TRACE_POINT({index}, {where}, {tensor.bytes});")
         return body
 
     def _call(self, program: Program, op: Op, call: Call) -> str:

@@ -1,8 +1,7 @@
-"""Gradient of a fused or separate activation: passes inside the limits, zero outside.
+"""Gradient of a clamp (an activation, or the ends of int8): passes inside the limits only.
 
 Inputs: gradient int16 of y's shape; y int8, or its bits (uint8) from activation_mask.
-In TensorFlow's words: ReLU's gradient is zero at 0, ReLU6's at 0 and at 6.  Saturation at the ends
-of int8 without an activation lets the gradient through.
+As in TensorFlow, ReLU's gradient is zero at 0, and ReLU6's at 0 and at 6.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from tinykit.ops.evaluate import Run
 
 @dataclass(frozen=True)
 class Limits(Attributes):
-    """The gradient passes where low < y < high (quantized values; -129 and 128 mean no limit)."""
+    """The gradient passes where low < y < high (quantized values)."""
 
     low: int
     high: int

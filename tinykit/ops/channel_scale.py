@@ -2,7 +2,7 @@
 
 With it the input gradient of a per-channel convolution is one sum over integers:
 dx = 2^a * sum_o (g_o * s_o / 2^a) * w_o, where 2^a >= all s_o.
-Input: gradient int16 [..., O].  Output: the same, same exponent.
+Input: gradient int16 [..., O].  Output: the same shape, with an exponent of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Call, Operator, Struct, Table
 from tinykit.ops.evaluate import Run
-from tinykit.ops.gradient_arithmetic import channel_multipliers, shift_round, weight_exponent
+from tinykit.ops.gradient_arithmetic import channel_multipliers, gradient_result, weight_exponent
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class ChannelScale(Operator[ChannelScaleAttributes]):
         if run.real:
             return (gradient * (np.array(scales) / math.ldexp(1.0, weight_exponent(scales))),)
         product = gradient.astype(np.int64) * channel_multipliers(scales)
-        return (shift_round(product, 15).astype(np.int16),)
+        exponent = run.graph[op.inputs[0]].quant.exponent - 15
+        return (gradient_result(run, op.outputs[0], product, exponent, gradient.shape),)
 
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         gradient = graph[op.inputs[0]]
@@ -49,9 +50,10 @@ class ChannelScale(Operator[ChannelScaleAttributes]):
                 "multiplier": Table("int16_t", multipliers),
                 "pixels": gradient.size // channels,
                 "channels": channels,
+                "shift": graph[op.outputs[0]].quant.exponent - gradient.quant.exponent + 15,
             },
         )
-        return (Call("tk_channel_scale_s16", struct, (gradient.name, op.outputs[0])),)
+        return (Call("tk_channel_scale_s16", struct, (gradient.name, op.outputs[0], "$trainer")),)
 
 
 OPERATOR = ChannelScale()

@@ -15,14 +15,17 @@ from tinykit.ops.window import Pair, Window
 
 
 def activation_gradient(op: Op, tape: Tape, activation: str) -> str:
-    """The gradient in front of an op's fused activation."""
+    """The gradient in front of an op's clamp: its fused activation, or the ends of int8.
+
+    Many converters express ReLU by the output's range alone, so every clamp has its true
+    gradient; only rounding is passed straight through.  Logits are the exception: one that
+    saturates must still be able to learn.
+    """
     gradient = tape.gradient_of(op.outputs[0])
-    if activation == "none":
+    if op.outputs[0] == tape.logits and activation == "none":
         return gradient
     y = tape.graph[op.outputs[0]]
-    low, high = activation_range(activation, y.quant)
-    # ReLU has no upper limit: the end of int8 is saturation, which lets the gradient through.
-    limits = Limits(low, 128 if activation == "relu" else high)
+    limits = Limits(*activation_range(activation, y.quant))
     kept = tape.mask(op, y.name, limits)
     return tape.emit("activation_grad", op, (gradient, kept), y.shape, limits)
 
@@ -65,7 +68,6 @@ def convolution_gradient(op: Op, tape: Tape, window: Window, activation: str) ->
             (gradient,),
             graph[op.outputs[0]].shape,
             ChannelScaleAttributes(scales if len(scales) > 1 else scales * channels),
-            same_exponent=True,
         )
         kind = "depthwise_input_grad" if depthwise else "conv2d_input_grad"
         attributes: Attributes = InputGradAttributes(window, input_size, output_size, x.shape)

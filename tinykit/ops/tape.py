@@ -21,6 +21,11 @@ class Tape(Protocol):
         """The forward graph, with trained tensors stored as "parameters"."""
         ...
 
+    @property
+    def logits(self) -> str:
+        """The tensor that the loss is computed on."""
+        ...
+
     def wants(self, tensor: str) -> bool:
         """Whether a trained parameter lies upstream, so that the gradient is needed."""
         ...
@@ -44,12 +49,8 @@ class Tape(Protocol):
         inputs: tuple[str, ...],
         shape: tuple[int, ...],
         attributes: Attributes | None = None,
-        same_exponent: bool = False,
     ) -> str:
-        """A backward op that makes one int16 tensor; returns the tensor's name.
-
-        Its exponent is calibrated, or that of the first input where `same_exponent` says so.
-        """
+        """A backward op that makes one int16 tensor; returns the tensor's name."""
         ...
 
     def update(

@@ -29,6 +29,7 @@ class GraphTape:
 
     graph: Graph
     optimizer: Optimizer
+    logits: str  # the layer's own output, seen through reshapes
     tensors: dict[str, Tensor] = field(default_factory=dict)
     masks: list[Op] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)
@@ -70,12 +71,9 @@ class GraphTape:
         inputs: tuple[str, ...],
         shape: tuple[int, ...],
         attributes: Attributes | None = None,
-        same_exponent: bool = False,
     ) -> str:
         name = self._fresh(f"{op.name}/{kind}")
-        pass_through = same_exponent or operator(kind).alias or kind == "activation_grad"
-        quantization = Quantization.per_tensor(1.0) if pass_through else UNCALIBRATED
-        self.tensors[name] = Tensor(name, shape, "int16", quantization)
+        self.tensors[name] = Tensor(name, shape, "int16", UNCALIBRATED)
         self.ops.append(
             Op(kind, name, inputs, (name,), attributes or Attributes(), (), "backward", op.layer)
         )
@@ -142,12 +140,18 @@ class GraphTape:
 
 def logits_of(graph: Graph) -> str:
     """The tensor the loss is computed on: the input of a final softmax, or the output."""
-    producer = graph.producer(graph.outputs[0])
-    while producer is not None and operator(producer.kind).alias:
-        producer = graph.producer(producer.inputs[0])
+    producer = graph.producer(_before_reshapes(graph, graph.outputs[0]))
     if producer is not None and producer.kind == "softmax":
         return producer.inputs[0]
     return graph.outputs[0]
+
+
+def _before_reshapes(graph: Graph, tensor: str) -> str:
+    producer = graph.producer(tensor)
+    while producer is not None and operator(producer.kind).alias:
+        tensor = producer.inputs[0]
+        producer = graph.producer(tensor)
+    return tensor
 
 
 def differentiate(graph: Graph, optimizer: Optimizer) -> Graph:
@@ -164,7 +168,7 @@ def differentiate(graph: Graph, optimizer: Optimizer) -> Graph:
         )
     end = next((i + 1 for i, op in enumerate(graph.ops) if logits in op.outputs), 0)
     forward = replace(graph, ops=graph.ops[:end], outputs=(logits,))
-    tape = GraphTape(forward, optimizer)
+    tape = GraphTape(forward, optimizer, _before_reshapes(forward, logits))
     if not tape.wants(logits):
         raise PlanError(f"{graph.name}: no trained layer reaches the output")
 

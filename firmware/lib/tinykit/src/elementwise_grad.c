@@ -34,11 +34,13 @@ void tk_activation_grad_bits(const tk_activation_limits *limits, const int16_t *
     }
 }
 
-void tk_channel_scale_s16(const tk_channel_scale *scale, const int16_t *gradient, int16_t *result)
+void tk_channel_scale_s16(const tk_channel_scale *scale, const int16_t *gradient, int16_t *result,
+                          tk_trainer *trainer)
 {
     for (uint32_t p = 0; p < scale->pixels; p++) {
         for (uint32_t c = 0; c < scale->channels; c++) {
-            *result++ = (int16_t)((*gradient++ * scale->multiplier[c] + (1 << 14)) >> 15);
+            const int32_t product = *gradient++ * scale->multiplier[c];
+            *result++ = tk_to_gradient(product, scale->shift, &trainer->saturations);
         }
     }
 }

@@ -87,13 +87,15 @@ void tk_activation_grad(const tk_activation_limits *limits, const int16_t *gradi
 void tk_activation_grad_bits(const tk_activation_limits *limits, const int16_t *gradient,
                              const uint8_t *bits, int16_t *result);
 
-/* result = gradient * multiplier / 2^15, per channel. */
+/* result = gradient * multiplier / 2^shift, per channel. */
 typedef struct {
     const int16_t *multiplier; /* [channels] */
     uint32_t pixels;
     uint16_t channels;
+    int8_t shift;
 } tk_channel_scale;
-void tk_channel_scale_s16(const tk_channel_scale *scale, const int16_t *gradient, int16_t *result);
+void tk_channel_scale_s16(const tk_channel_scale *scale, const int16_t *gradient, int16_t *result,
+                          tk_trainer *trainer);
 
 typedef struct {
     uint32_t size;
