@@ -45,9 +45,10 @@ class _Section(BaseModel):
 
 
 class ProjectSection(_Section):
-    """[project]: what the project is called; generated C is prefixed with this name."""
+    """[project]: what the project is called; generated C is prefixed with this name. Without it
+    the model's file name is used."""
 
-    name: str = Field(default="model", pattern=r"^[a-z][a-z0-9_]{0,31}$")
+    name: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]{0,31}$")
 
 
 class ModelSection(_Section):

@@ -6,6 +6,7 @@ command line is a thin layer above this class; a program may use it in the same 
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -84,7 +85,8 @@ class Project:
 
     @property
     def name(self) -> str:
-        return self.config.project.name
+        """The prefix of the generated C."""
+        return self.config.project.name or _identifier(self.model_path.stem)
 
     @property
     def build_dir(self) -> Path:
@@ -263,6 +265,12 @@ class Project:
         manifest = self.manifest()
         with self.start(firmware) as url, Client(url, manifest) as client:
             yield Session(client, manifest)
+
+
+def _identifier(text: str) -> str:
+    """A C identifier of at most 32 lower-case characters that starts with a letter."""
+    plain = re.sub(r"\W+", "_", text.lower(), flags=re.ASCII).strip("_")
+    return (plain if plain[:1].isalpha() else f"model_{plain}")[:32].strip("_")
 
 
 def _absolute(path: Path | None) -> str | None:

@@ -1,0 +1,65 @@
+"""tinykit inspect and boards on the MLPerf Tiny reference models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tinykit.cli.app import run
+
+# Multiply-accumulates as published with the MLPerf Tiny models (ANCHORS.md), and raw parameters
+MODELS = {
+    "kws_ref_model.tflite": (2_656_768, 12),
+    "pretrainedResnet_quant.tflite": (12_501_632, 10),
+    "vww_96_int8.tflite": (7_489_664, 2),
+    "ad01_int8.tflite": (264_192, 640),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_costs_of_reference_models(
+    name: str, shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["inspect", str(shared / "models" / "mlperf_tiny" / name), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    macs, outputs = MODELS[name]
+    assert report["macs"] == macs == sum(layer["macs"] for layer in report["layers"])
+    assert report["outputs"][0]["shape"][-1] == outputs
+    assert report["arena"] >= report["arena_bound"] >= max(x["live"] for x in report["layers"])
+    fits = {board["board"]: board["fits"] for board in report["boards"]}
+    assert fits["stm32f746"]
+
+
+def test_layers_are_shown_with_their_totals(
+    shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = shared / "models" / "mlperf_tiny" / "kws_ref_model.tflite"
+    assert run(["inspect", str(model)]) == 0
+    text = capsys.readouterr().out
+    for part in ("depthwise_conv2d", "1×25×5×64", "0.584703 @ 83", "2,656,768", "netduinoplus2"):
+        assert part in text
+
+
+@pytest.mark.parametrize("size", [0, 3, 100, 5_000, 50_000])
+def test_truncated_models_are_an_error_line(
+    size: int, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = (shared / "models" / "mlperf_tiny" / "kws_ref_model.tflite").read_bytes()
+    (tmp_path / "cut.tflite").write_bytes(whole[:size])
+    assert run(["inspect", str(tmp_path / "cut.tflite")]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"error: {tmp_path}/cut.tflite: ")
+
+
+def test_boards(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["boards", "--json"]) == 0
+    boards = {board["name"]: board for board in json.loads(capsys.readouterr().out)["boards"]}
+    assert boards["stm32f746"]["sram"] == 320 * 1024
+    assert boards["mps2_an386"]["sram"] == 256 * 1024
+    assert "serial" in boards["stm32f746"]["targets"]
+    assert "serial" not in boards["mps2_an386"]["targets"]
+    assert run(["boards", "stm32f764"]) == 2
+    assert "did you mean `stm32f746`?" in capsys.readouterr().err
