@@ -1,0 +1,1 @@
+"""Float models made small: post-training quantization."""
