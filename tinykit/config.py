@@ -10,7 +10,7 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -25,6 +25,8 @@ from tinykit.errors import UsageError
 from tinykit.units import parse_bytes
 
 CONFIG_NAME = "tinykit.toml"
+Split = Literal["train", "test", "calibration"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 def _size(value: object) -> object:
@@ -74,6 +76,11 @@ class DataSection(_Section):
         if self.loader and (self.train or self.test or self.calibration):
             raise ValueError("give either loader or files (train, test, calibration), not both")
         return self
+
+    def names(self, split: Split) -> bool:
+        """Whether there are samples for this split; calibration falls back to train."""
+        own = getattr(self, split)
+        return bool(self.loader or own or (split == "calibration" and self.train))
 
 
 class PlanSection(_Section):

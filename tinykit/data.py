@@ -8,16 +8,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tinykit.config import DataSection
+from tinykit.config import DataSection, Split
 from tinykit.errors import TinykitError, UsageError
-
-Split = Literal["train", "test", "calibration"]
-SPLITS: tuple[Split, ...] = get_args(Split)
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from tinykit.config import CONFIG_NAME, Config, load_config
+from tinykit.config import CONFIG_NAME, SPLITS, Config, load_config
 from tinykit.errors import TinykitError, UsageError
 
 if TYPE_CHECKING:
     from tinykit.boards import Board
     from tinykit.build import Firmware
     from tinykit.codegen.manifest import Manifest
+    from tinykit.compress.quantize import QuantizationReport
     from tinykit.data import Samples
     from tinykit.ir import Array, Graph
     from tinykit.session import Session
@@ -156,7 +157,7 @@ class Project:
 
     def samples(self, split: str, file: Path | None = None) -> Samples:
         """The samples of a split ("train", "test", "calibration"), or of a file instead."""
-        from tinykit.data import SPLITS, load_file, load_samples
+        from tinykit.data import load_file, load_samples
 
         if file is not None:
             return load_file(file)
@@ -165,6 +166,19 @@ class Project:
         return load_samples(self.config.data, self.root, split)
 
     # --- what can be done ---------------------------------------------------------------------
+
+    def quantize(self, model: Path, out: Path, file: Path | None = None) -> QuantizationReport:
+        """Write a full int8 .tflite of a float Keras model; what that cost.
+
+        Calibration samples set the ranges (those of `file`, if given); the loss of accuracy is
+        measured on the test samples, or on the same ones where [data] names no others.
+        """
+        from tinykit.compress.quantize import quantize
+
+        samples = self.samples("calibration", file)
+        test = samples if file or not self.config.data.names("test") else self.samples("test")
+        pair = None if test.y is None else (test.x, test.y)
+        return quantize(model, samples.x, out, test=pair)
 
     def generate(
         self,
@@ -193,8 +207,7 @@ class Project:
 
     def _calibration(self, graph: Graph) -> tuple[Array | None, list[int] | None]:
         """Up to CALIBRATION_SAMPLES of the project's samples, evenly spread; none without data."""
-        data = self.config.data
-        if not (data.loader or data.train or data.calibration):
+        if not self.config.data.names("calibration"):
             return None, None
         port = graph[graph.inputs[0]]
         samples = self.samples("calibration").spread(CALIBRATION_SAMPLES)

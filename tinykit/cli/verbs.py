@@ -14,6 +14,7 @@ from tinykit.cli.infer import infer
 from tinykit.cli.inspect import inspect
 from tinykit.cli.new import new
 from tinykit.cli.plan import plan
+from tinykit.cli.quantize import quantize
 from tinykit.cli.run import run
 from tinykit.cli.train import train
 
@@ -22,6 +23,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "doctor": doctor,
     "boards": boards,
     "inspect": inspect,
+    "quantize": quantize,
     "plan": plan,
     "generate": generate,
     "build": build,
