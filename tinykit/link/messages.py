@@ -220,3 +220,7 @@ class Fault:
     def parse(cls, payload: bytes) -> Self:
         """Raises LinkError if the length is wrong."""
         return cls(*_unpack(struct.Struct("<3I"), payload, "FAULT"))
+
+    def pack(self) -> bytes:
+        """The payload that says this."""
+        return struct.pack("<3I", self.exception, self.pc, self.cfsr)
