@@ -21,6 +21,7 @@ from tinykit.schedule import Program, schedule
 from tinykit.schedule.parameters import ParameterBlock, parameter_block
 from tinykit.training.autodiff import differentiate
 from tinykit.training.calibrate import calibrate
+from tinykit.training.channel_order import order_channels
 from tinykit.training.plan import Plan
 from tinykit.training.trainable import make_trainable
 
@@ -71,7 +72,8 @@ def compile_model(
         raise ModelError(f"{graph.name}: models with one input and one output are supported")
     train = None
     if plan is not None:
-        graph = make_trainable(graph, plan.resolve(graph))
+        choices = plan.resolve(graph)
+        graph = make_trainable(order_channels(graph, choices), choices)
         training = check_shapes(differentiate(graph, plan.optimizer))
         if samples is None or labels is None:
             samples, labels = random_samples(training)
@@ -225,7 +227,7 @@ def manifest(source: ModelSource) -> Manifest:
             )
             for t in block.tensors
         ),
-        parameter_bytes=block.bytes,
+        parameter_bytes=block.size,
         save_bytes=source.save_bytes,
         ops=_ops(train or compiled.infer),
         infer_ops=_ops(compiled.infer),

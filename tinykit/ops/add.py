@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -65,6 +65,11 @@ class Add(Operator[AddAttributes]):
         if not repeats(a, b):
             raise ModelError(f"layer {op.name}: cannot add {list(b)} to {list(a)}")
         return (a,)
+
+    def channel_flow(self, graph: Graph, op: Op) -> Literal["fixed", "through", "mixes"]:
+        a, b = (graph[name] for name in op.inputs[:2])
+        same = a.shape == b.shape and not a.constant and not b.constant
+        return "through" if same else "fixed"
 
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         graph, y = run.graph, run.graph[op.outputs[0]]

@@ -14,7 +14,7 @@ import numpy as np
 from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Call, Operator, Struct
 from tinykit.ops.evaluate import Run
-from tinykit.ops.gradient_arithmetic import gradient_result
+from tinykit.ops.gradient_arithmetic import gradient_result, gradient_shift
 from tinykit.ops.window import Pair, Window
 
 RECIPROCAL_BITS = 16
@@ -36,7 +36,7 @@ class PoolGradAttributes(Attributes):
 def window_counts(attributes: PoolGradAttributes) -> Array:
     """[OH, OW]: real pixels in each window."""
     ones = np.ones((*attributes.input_size, 1))
-    return attributes.window.patches(ones).sum(axis=(2, 3, 4))
+    return np.asarray(attributes.window.patches(ones).sum(axis=(2, 3, 4)))
 
 
 class AveragePoolGrad(Operator[PoolGradAttributes]):
@@ -72,7 +72,7 @@ class AveragePoolGrad(Operator[PoolGradAttributes]):
             {
                 "window": attributes.window.struct(attributes.input_size, size),
                 "channels": attributes.channels,
-                "shift": result.quant.exponent - acc_exponent,
+                "shift": gradient_shift(graph, result.name, acc_exponent),
             },
         )
         return (Call("tk_average_pool_grad_s16", struct, (gradient.name, result.name, "$trainer")),)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar, Union, cast
+from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar, Union, cast
 
 from tinykit.errors import PlanError
 from tinykit.ir import Array, Attributes, Graph, Op
@@ -82,6 +82,17 @@ class Operator(abc.ABC, Generic[A]):
     trainable: ClassVar[bool] = False  # has weights that an update plan may name
     in_place: ClassVar[int | None] = None  # the input that output 0 may overwrite
     alias: ClassVar[bool] = False  # output 0 is input 0's bytes under another shape: no code
+
+    flow: ClassVar[Literal["fixed", "through", "mixes"]] = "fixed"
+
+    def channel_flow(self, graph: Graph, op: Op) -> Literal["fixed", "through", "mixes"]:
+        """How the channels (last axis) of the op's arena tensors hang together.
+
+        "through": output channel c comes from input channel c alone, with the same arithmetic or
+        with constants of its own; "mixes": weights [O, …, I] connect any with any; "fixed": their
+        order must not change.
+        """
+        return self.flow
 
     def attributes(self, op: Op) -> A:
         """The op's attributes, typed."""

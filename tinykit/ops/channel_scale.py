@@ -15,7 +15,12 @@ import numpy as np
 from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Call, Operator, Struct, Table
 from tinykit.ops.evaluate import Run
-from tinykit.ops.gradient_arithmetic import channel_multipliers, gradient_result, weight_exponent
+from tinykit.ops.gradient_arithmetic import (
+    channel_multipliers,
+    gradient_result,
+    gradient_shift,
+    weight_exponent,
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class ChannelScale(Operator[ChannelScaleAttributes]):
                 "multiplier": Table("int16_t", multipliers),
                 "pixels": gradient.size // channels,
                 "channels": channels,
-                "shift": graph[op.outputs[0]].quant.exponent - gradient.quant.exponent + 15,
+                "shift": gradient_shift(graph, op.outputs[0], gradient.quant.exponent - 15),
             },
         )
         return (Call("tk_channel_scale_s16", struct, (gradient.name, op.outputs[0], "$trainer")),)

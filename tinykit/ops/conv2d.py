@@ -66,6 +66,7 @@ class Conv2D(Operator[Conv2DAttributes]):
     tflite = ("CONV_2D",)
     note = "int8, per-tensor or per-channel weights, any kernel, stride, dilation, padding"
     trainable = True
+    flow = "mixes"
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         batch, height, width, channels = graph[op.inputs[0]].shape

@@ -13,7 +13,7 @@ from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Address, Call, Cost, Operator, Struct
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import exact
-from tinykit.ops.gradient_arithmetic import gradient_result, weight_exponent
+from tinykit.ops.gradient_arithmetic import gradient_result, gradient_shift, weight_exponent
 from tinykit.ops.window import Pair, Window
 
 
@@ -62,7 +62,6 @@ class Conv2DInputGrad(Operator[InputGradAttributes]):
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         attributes = self.attributes(op)
         weights, rest = graph[op.inputs[1]], op.inputs[2]
-        shift = graph[op.outputs[0]].quant.exponent - self._acc_exponent(graph, op)
         struct = Struct(
             "tk_conv2d_input_grad",
             {
@@ -72,7 +71,7 @@ class Conv2DInputGrad(Operator[InputGradAttributes]):
                 "input_channels": graph[op.outputs[0]].shape[-1],
                 "split": weights.shape[-1],
                 "output_channels": weights.shape[0],
-                "shift": shift,
+                "shift": gradient_shift(graph, op.outputs[0], self._acc_exponent(graph, op)),
             },
         )
         arguments = (op.inputs[0], op.outputs[0], "$trainer")

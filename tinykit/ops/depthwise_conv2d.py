@@ -7,7 +7,7 @@ weights of its first K output channels in SRAM and the rest in flash.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -79,6 +79,10 @@ class DepthwiseConv2D(Operator[Conv2DAttributes]):
             )
         oh, ow = window_of(graph, op).output_size(height, width)
         return ((1, oh, ow, outputs),)
+
+    def channel_flow(self, graph: Graph, op: Op) -> Literal["fixed", "through", "mixes"]:
+        same = output_channels(graph, op) == graph[op.inputs[0]].shape[3]
+        return "through" if same else "fixed"
 
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         graph, y = run.graph, run.graph[op.outputs[0]]

@@ -15,7 +15,7 @@ from tinykit.ops.conv2d_input_grad import InputGradAttributes
 from tinykit.ops.convolution_scales import joined_scales
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import exact
-from tinykit.ops.gradient_arithmetic import gradient_result, weight_exponent
+from tinykit.ops.gradient_arithmetic import gradient_result, gradient_shift, weight_exponent
 
 TAPS_MAX = 512  # products of int16 and int8 that an int32 surely holds
 
@@ -66,7 +66,7 @@ class DepthwiseInputGrad(Operator[InputGradAttributes]):
                 "channels": result.shape[-1],
                 "multiplier": multiplier,
                 "split": weights.shape[-1],
-                "shift": result.quant.exponent - acc_exponent,
+                "shift": gradient_shift(graph, result.name, acc_exponent),
             },
         )
         arguments = (gradient.name, result.name, "$trainer")

@@ -55,7 +55,7 @@ def rounding_shift_right(x: Array, exponent: Array | int) -> Array:
     exponent = np.asarray(exponent, np.int64)
     mask = (np.int64(1) << exponent) - 1
     threshold = (mask >> 1) + (x < 0)
-    return (x >> exponent) + ((x & mask) > threshold)
+    return np.asarray((x >> exponent) + ((x & mask) > threshold))
 
 
 def multiply_by_quantized_multiplier(x: Array, multiplier: Array, shift: Array) -> Array:

@@ -50,6 +50,7 @@ class FullyConnected(Operator[FullyConnectedAttributes]):
     tflite = ("FULLY_CONNECTED",)
     note = "int8, per-tensor or per-channel weights, any number of rows"
     trainable = True
+    flow = "mixes"
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         x, weights = graph[op.inputs[0]].shape, graph[op.inputs[1]].shape

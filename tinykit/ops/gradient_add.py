@@ -7,7 +7,7 @@ import numpy as np
 from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Call, Operator, Struct
 from tinykit.ops.evaluate import Run
-from tinykit.ops.gradient_arithmetic import gradient_result
+from tinykit.ops.gradient_arithmetic import gradient_result, gradient_shift
 
 
 class GradientAdd(Operator[Attributes]):
@@ -39,7 +39,7 @@ class GradientAdd(Operator[Attributes]):
                 "size": graph[op.outputs[0]].size,
                 "shift_a": shift_a,
                 "shift_b": shift_b,
-                "shift": graph[op.outputs[0]].quant.exponent - low,
+                "shift": gradient_shift(graph, op.outputs[0], low),
             },
         )
         arguments = (op.inputs[0], op.inputs[1], op.outputs[0], "$trainer")

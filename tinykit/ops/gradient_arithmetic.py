@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tinykit.ir import Array, Quantization
+from tinykit.errors import PlanError
+from tinykit.ir import Array, Graph, Quantization
 from tinykit.ops.evaluate import Run, Step
 
 FRACTION = 256  # residual units in one step of the plane in use
@@ -53,6 +54,18 @@ def to_gradient(acc: Array, shift: int, step: Step) -> Array:
     return clamped.astype(np.int16)
 
 
+def gradient_shift(graph: Graph, output: str, acc_exponent: int) -> int:
+    """Right shift from accumulators in units of 2**acc_exponent to a gradient tensor."""
+    shift = min(graph[output].quant.exponent - acc_exponent, 62)
+    if shift < -16:
+        raise PlanError(
+            f"gradient {output}: sums with exponent {acc_exponent} do not fit "
+            f"{graph[output].quant.exponent}",
+            "calibrate with more samples",
+        )
+    return shift
+
+
 def gradient_result(
     run: Run, output: str, acc: Array, acc_exponent: int, shape: tuple[int, ...]
 ) -> Array:
@@ -63,7 +76,7 @@ def gradient_result(
     """
     if run.real:
         return acc.reshape(shape)
-    shift = run.graph[output].quant.exponent - acc_exponent
+    shift = gradient_shift(run.graph, output, acc_exponent)
     return to_gradient(np.rint(acc), shift, run.step).reshape(shape)
 
 
@@ -109,7 +122,7 @@ def scaled_delta(acc: Array, rate: float, noise: Array | None) -> Array:
         add = (noise >> np.uint64(32 - shift)).astype(np.int64)
     else:
         add = noise.astype(np.int64) << (shift - 32)
-    return np.clip((product + add) >> shift, -DELTA_LIMIT, DELTA_LIMIT)
+    return np.asarray(np.clip((product + add) >> shift, -DELTA_LIMIT, DELTA_LIMIT))
 
 
 def roll(used: Array, residual: Array, limit: int) -> tuple[Array, Array]:

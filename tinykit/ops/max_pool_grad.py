@@ -11,7 +11,7 @@ from tinykit.ir import Array, Graph, Op
 from tinykit.ops.average_pool_grad import PoolGradAttributes
 from tinykit.ops.base import Call, Operator, Struct
 from tinykit.ops.evaluate import Run
-from tinykit.ops.gradient_arithmetic import gradient_result
+from tinykit.ops.gradient_arithmetic import gradient_result, gradient_shift
 
 
 class MaxPoolGrad(Operator[PoolGradAttributes]):
@@ -43,7 +43,7 @@ class MaxPoolGrad(Operator[PoolGradAttributes]):
             {
                 "window": attributes.window.struct(attributes.input_size, size),
                 "channels": attributes.channels,
-                "shift": result.quant.exponent - gradient.quant.exponent,
+                "shift": gradient_shift(graph, result.name, gradient.quant.exponent),
             },
         )
         arguments = (gradient.name, op.inputs[1], result.name, "$scratch", "$trainer")

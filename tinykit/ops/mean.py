@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -60,6 +60,10 @@ class Mean(Operator[MeanAttributes]):
         if attributes.keep_dims:
             return (tuple(1 if i in attributes.axes else n for i, n in enumerate(shape)),)
         return (tuple(n for i, n in enumerate(shape) if i not in attributes.axes),)
+
+    def channel_flow(self, graph: Graph, op: Op) -> Literal["fixed", "through", "mixes"]:
+        kept = len(graph[op.inputs[0]].shape) - 1 not in self.attributes(op).axes
+        return "through" if kept else "fixed"
 
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         graph = run.graph

@@ -6,7 +6,7 @@ Input: x of up to four dimensions; the first of four is the batch and is not pad
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -36,6 +36,9 @@ class Pad(Operator[PadAttributes]):
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         shape, paddings = graph[op.inputs[0]].shape, self.attributes(op).paddings
         return (tuple(n + a + b for n, (a, b) in zip(shape, paddings, strict=True)),)
+
+    def channel_flow(self, graph: Graph, op: Op) -> Literal["fixed", "through", "mixes"]:
+        return "through" if self.attributes(op).paddings[-1] == (0, 0) else "fixed"
 
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         attributes = self.attributes(op)

@@ -48,6 +48,7 @@ def pool_gradient_attributes(op: Op, tape: Tape) -> tuple[Tensor, PoolGradAttrib
 class Pool(Operator[PoolAttributes]):
     function: ClassVar[str]
     note = "int8, any window, stride and padding"
+    flow = "through"
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         batch, height, width, channels = graph[op.inputs[0]].shape

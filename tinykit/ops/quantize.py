@@ -61,6 +61,7 @@ class Quantize(Operator[QuantizeAttributes]):
     tflite = ("QUANTIZE",)
     note = "int8 to int8, uint8 to int8 and back; float32 at the edges is dropped"
     in_place = 0
+    flow = "through"
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         return (graph[op.inputs[0]].shape,)

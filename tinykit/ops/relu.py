@@ -39,6 +39,7 @@ class Relu(Operator[ReluAttributes]):
     tflite = ("RELU",)
     note = "int8; free where it can be fused into the layer before"
     in_place = 0
+    flow = "through"
     activation: ClassVar[str] = "relu"
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:

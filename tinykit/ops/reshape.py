@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tinykit.errors import ModelError
 from tinykit.ir import Array, Attributes, Graph, Op
@@ -35,6 +35,10 @@ class Reshape(Operator[ReshapeAttributes]):
                 f"layer {op.name}: {list(x.shape)} cannot be reshaped to {list(shape)}"
             )
         return (shape,)
+
+    def channel_flow(self, graph: Graph, op: Op) -> Literal["fixed", "through", "mixes"]:
+        same = graph[op.inputs[0]].shape[-1] == self.attributes(op).shape[-1]
+        return "through" if same else "fixed"
 
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         return (run[op.inputs[0]].reshape(self.attributes(op).shape),)

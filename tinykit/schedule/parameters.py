@@ -16,11 +16,11 @@ from tinykit.schedule.liveness import aligned
 
 @dataclass(frozen=True)
 class ParameterBlock:
-    """offsets in bytes by tensor name; `initial` is the image of the first bytes."""
+    """offsets and size in bytes; `initial` is the image of the first bytes."""
 
     tensors: tuple[Tensor, ...]
     offsets: Mapping[str, int]
-    bytes: int
+    size: int
     initial: bytes
 
     def role(self, tensor: Tensor) -> str:

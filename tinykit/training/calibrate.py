@@ -61,8 +61,8 @@ def _exponent(graph: Graph, op: Op, peak: float, settled: dict[str, int]) -> int
     if keeps_exponent(op):
         source = op.inputs[0]
         return settled.get(source, graph[source].quant.exponent)
-    if peak == 0.0:
-        return SMALLEST_EXPONENT // 2
+    if peak == 0.0:  # no sample reached it: as good as where it comes from
+        return settled.get(op.inputs[0], graph[op.inputs[0]].quant.exponent)
     bits = 15 - HEADROOM
     return max(math.frexp(peak)[1] - bits, SMALLEST_EXPONENT)
 

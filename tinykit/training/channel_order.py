@@ -1,0 +1,133 @@
+"""Brings the channels that a plan trains to the front, exactly, at compile time.
+
+A partly trained layer keeps its first K input channels in SRAM.  To train the K most important
+ones, the channels of the tensor in front of it are put in order of importance: the weights and
+biases that make them, pass them on and read them are permuted alike, and the model computes the
+same bits.
+
+Channels that flow through adds, pools or depthwise layers share one order, so all tensors they
+tie together form a class with one permutation.  Layers of one class that want different orders
+share the order of their summed scores.  Classes tied to the model's input or output, or to an
+operator that does not say how its channels flow, stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from tinykit.ir import Array, Graph, Op, Quantization, Tensor
+from tinykit.ops.registry import operator
+from tinykit.training.plan import LayerUpdate
+
+
+class _Classes:
+    """Union-find over arena tensors, by name."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._parent = {name: name for name in names}
+        self._fixed: set[str] = set()
+
+    def find(self, name: str) -> str:
+        while self._parent[name] != name:
+            name = self._parent[name]
+        return name
+
+    def join(self, names: list[str]) -> None:
+        for name in names[1:]:
+            self._parent[self.find(name)] = self.find(names[0])
+
+    def fix(self, names: list[str]) -> None:
+        self._fixed.update(names)
+
+    def fixed(self, name: str) -> bool:
+        return any(self.find(other) == self.find(name) for other in self._fixed)
+
+
+def _classes(graph: Graph) -> _Classes:
+    classes = _Classes([n for n, t in graph.tensors.items() if t.storage == "arena"])
+    classes.fix([*graph.inputs, *graph.outputs])
+    for op in graph.ops:
+        names = [n for n in (*op.reads, *op.outputs) if graph[n].storage == "arena"]
+        flow = operator(op.kind).channel_flow(graph, op)
+        if flow == "fixed":
+            classes.fix(names)
+        elif flow == "through":
+            classes.join(names)
+    return classes
+
+
+def importance(weights: Tensor) -> Array:
+    """Sum of |real weight| for each channel of the last axis."""
+    quantization = weights.quant
+    scale = np.array(quantization.scale)
+    if quantization.per_channel:
+        shape = [1] * len(weights.shape)
+        shape[quantization.axis or 0] = len(scale)
+        scale = scale.reshape(shape)
+    real = np.abs(weights.value.astype(np.float64)) * scale
+    return np.asarray(real.sum(axis=tuple(range(len(weights.shape) - 1))))
+
+
+def order_channels(graph: Graph, choices: Mapping[str, LayerUpdate]) -> Graph:
+    """The same function with the most important trained channels first."""
+    classes = _classes(graph)
+    scores: dict[str, Array] = {}
+    for op in graph.ops:
+        choice = choices.get(op.name)
+        if choice is None or choice.select != "magnitude" or choice.channels == 0:
+            continue
+        weights = graph[op.inputs[1]]
+        head = classes.find(op.inputs[0])
+        if choice.channels == weights.shape[-1] or classes.fixed(head):
+            continue
+        if weights.shape[-1] == graph[op.inputs[0]].shape[-1]:
+            score = importance(weights)
+            scores[head] = scores.get(head, 0.0) + score / max(float(score.sum()), 1e-30)
+    orders = {head: np.argsort(-score, kind="stable") for head, score in scores.items()}
+    if not orders:
+        return graph
+
+    tensors = dict(graph.tensors)
+    ops = []
+    for op in graph.ops:
+        before = orders.get(classes.find(op.inputs[0]))
+        after = orders.get(classes.find(op.outputs[0]))
+        if operator(op.kind).trainable and (before is not None or after is not None):
+            op = _permuted(tensors, op, before, after)
+        ops.append(op)
+    return replace(graph, tensors=tensors, ops=tuple(ops)).pruned()
+
+
+def _permuted(tensors: dict[str, Tensor], op: Op, before: Array | None, after: Array | None) -> Op:
+    """The layer with weights and bias of its own, in the new orders of input and output."""
+    inputs = list(op.inputs)
+    weights = tensors[inputs[1]]
+    last = len(weights.shape) - 1
+    if operator(op.kind).flow == "mixes":
+        changed = _take(_take(weights, 0, after), last, before)
+    else:
+        changed = _take(weights, last, after)
+    inputs[1] = f"{op.name}/ordered weights"
+    tensors[inputs[1]] = replace(changed, name=inputs[1])
+    if len(inputs) > 2 and inputs[2] and after is not None:
+        bias = _take(tensors[inputs[2]], 0, after)
+        inputs[2] = f"{op.name}/ordered bias"
+        tensors[inputs[2]] = replace(bias, name=inputs[2])
+    return replace(op, inputs=tuple(inputs))
+
+
+def _take(tensor: Tensor, axis: int, order: Array | None) -> Tensor:
+    if order is None:
+        return tensor
+    quantization = tensor.quantization
+    if quantization is not None and quantization.per_channel and quantization.axis == axis:
+        quantization = Quantization(
+            tuple(quantization.scale[i] for i in order),
+            tuple(quantization.zero_point[i] for i in order),
+            axis,
+        )
+    data = np.ascontiguousarray(np.take(tensor.value, order, axis=axis))
+    return replace(tensor, data=data, quantization=quantization)
