@@ -36,7 +36,7 @@ def make_trainable(graph: Graph, choices: dict[str, LayerUpdate]) -> Graph:
             if rest is not None:
                 tensors[rest.name] = rest
                 inputs[3] = rest.name
-        while inputs and not inputs[-1]:
+        while len(inputs) > 3 and not inputs[-1]:
             inputs.pop()
         ops.append(replace(op, inputs=tuple(inputs)))
     return replace(graph, tensors=tensors, ops=tuple(ops)).pruned()
