@@ -6,7 +6,6 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
-TARGET ?= unicorn
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMPS := $(VENV)/stamps
@@ -14,6 +13,7 @@ EXTRAS := dev
 APT    := gcc libc6-dev gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
 ROUTE  := $(if $(or $(SYSTEM),$(filter 0,$(shell id -u))),apt,pip)
 
+# TARGET=unicorn, qemu or renode says where the demo runs; without it: QEMU if installed, else Unicorn
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PLATFORMIO_SETTING_ENABLE_TELEMETRY := no
 export PLATFORMIO_DISABLE_UPGRADE_CHECK := true
@@ -28,7 +28,7 @@ help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: setup  ## train, build, run, learn on the device, verify (TARGET=unicorn|qemu|renode)
-	@$(BIN)/python examples/gesture_personalization/demo.py --target $(TARGET) $(ARGS)
+	@$(BIN)/python examples/gesture_personalization/demo.py $(addprefix --target ,$(TARGET)) $(ARGS)
 
 test: setup  ## the whole test suite (ARGS="-k name" to choose)
 	@$(BIN)/python -m pytest $(ARGS)

@@ -41,7 +41,7 @@ def test_whole_file() -> None:
 
 def test_empty_file_gives_defaults() -> None:
     config = parse_config("")
-    assert (config.target.name, config.board.name) == ("unicorn", "mps2_an386")
+    assert (config.target.name, config.board.name) == (None, "mps2_an386")
 
 
 MISTAKES = [

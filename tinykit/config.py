@@ -99,9 +99,10 @@ class BoardSection(_Section):
 
 
 class TargetSection(_Section):
-    """[target]: where firmware runs, and for a real board its serial port."""
+    """[target]: where firmware runs, and for a real board its serial port. Without a name: the
+    port if there is one, else QEMU where it is installed and knows the board, else Unicorn."""
 
-    name: Literal["unicorn", "qemu", "renode", "serial"] = "unicorn"
+    name: Literal["unicorn", "qemu", "renode", "serial"] | None = None
     port: str | None = None
 
 

@@ -12,22 +12,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 from tinykit.config import CONFIG_NAME, SPLITS, Config, load_config
 from tinykit.errors import TinykitError, UsageError
 
 if TYPE_CHECKING:
     from tinykit.boards import Board
-    from tinykit.build import Firmware
+    from tinykit.build import Firmware, SizeReport
     from tinykit.codegen.manifest import Manifest
     from tinykit.compress.quantize import QuantizationReport
     from tinykit.data import Samples
     from tinykit.ir import Array, Graph
     from tinykit.session import Session
+    from tinykit.targets import Target
     from tinykit.training.plan import Plan
 
-TargetKind = Literal["unicorn", "qemu", "renode", "serial"]
 Progress = Callable[[int, int], None]  # how many are done, of how many
 CALIBRATION_SAMPLES = 32
 
@@ -60,12 +60,13 @@ class Project:
         trace: bool | None = None,
     ) -> Project:
         """The project with what command-line flags gave; None leaves the file's value."""
-        if target is not None and target not in get_args(TargetKind):
-            raise UsageError(
-                f"there is no target `{target}`", f"targets: {', '.join(get_args(TargetKind))}"
-            )
         if port is not None and target is None:
             target = "serial"
+        if target is not None:
+            from tinykit.targets import TARGETS
+
+            if target not in TARGETS:
+                raise UsageError(f"there is no target `{target}`", f"targets: {', '.join(TARGETS)}")
         config = self.config
         changes: dict[str, dict[str, str | int | bool | None]] = {
             "model": {"path": _absolute(model)},
@@ -259,15 +260,29 @@ class Project:
             progress=progress,
         )
 
-    @contextmanager
-    def start(self, firmware: Path | None = None) -> Iterator[str]:
-        """Start firmware where the project says; the pyserial URL at which it listens."""
+    def size(self, elf: Path) -> SizeReport:
+        """Where every byte of an ELF of this project goes. Raises BuildError."""
+        from tinykit.build.compilers import find_compiler
+        from tinykit.build.size import measure
+
+        manifest, board = self.manifest(), self.board()
+        expected = {"sram": manifest.memory.sram, "flash": manifest.memory.flash}
+        budgets = (board.sram, board.flash)
+        return measure(elf, manifest.symbols, expected, budgets, find_compiler("").id)
+
+    def start(self, firmware: Path | None = None, count_instructions: bool = False) -> Target:
+        """Start firmware where the project says (or find the board at its port)."""
         from tinykit.targets import open_target
 
         target = self.config.target
-        elf = None if target.name == "serial" else firmware or self.elf
-        with open_target(target.name, elf=elf, board=self.board(), port=target.port) as running:
-            yield running.url
+        on_board = target.name == "serial" or (target.name is None and target.port is not None)
+        return open_target(
+            target.name,
+            elf=None if on_board else firmware or self.elf,
+            board=self.board(),
+            port=target.port,
+            count_instructions=count_instructions,
+        )
 
     @contextmanager
     def connect(self, firmware: Path | None = None) -> Iterator[Session]:
@@ -275,8 +290,14 @@ class Project:
         from tinykit.link import Client
         from tinykit.session import Session
 
-        manifest = self.manifest()
-        with self.start(firmware) as url, Client(url, manifest) as client:
+        manifest, baudrate = self.manifest(), self.board().uart.baud
+        elf = firmware or (self.firmware_dir / "firmware.elf")
+        with (
+            self.start(firmware) as target,
+            Client(
+                target.url, manifest, baudrate=baudrate, elf=elf if elf.exists() else None
+            ) as client,
+        ):
             yield Session(client, manifest)
 
 

@@ -7,12 +7,10 @@ something is printed, so that `tinykit --help` starts quickly.
 from __future__ import annotations
 
 import json
-import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tinykit.errors import TinykitError
@@ -66,9 +64,10 @@ def note(text: str) -> None:
 def show(report: Report, as_json: bool) -> None:
     """The report as tables, or as one JSON document."""
     if as_json:
-        print(json.dumps(report.data, indent=2))
+        print(json.dumps(report.data, indent=2), flush=True)
     else:
         report.print(stdout())
+        sys.stdout.flush()
 
 
 @contextmanager
@@ -104,15 +103,6 @@ def status(what: str, as_json: bool = False) -> Iterator[None]:
         return
     with console.status(what):
         yield
-
-
-def wait_for_interrupt() -> None:
-    """Until Ctrl-C (or a TERM signal, which ends the process in an orderly way too)."""
-    sys.stdout.flush()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with suppress(KeyboardInterrupt):
-        while True:
-            time.sleep(3600)
 
 
 def fail(message: str, hint: str = "") -> None:

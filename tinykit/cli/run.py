@@ -26,8 +26,7 @@ def run(
     """Start the firmware and keep its port open."""
     from tinykit.project import Project
     from tinykit.report.run import running_report
+    from tinykit.targets import serve
 
-    opened = Project.open(project).override(board=board, target=target)
-    with opened.start(firmware) as url:
-        output.show(running_report(opened.config.target.name, url), json)
-        output.wait_for_interrupt()
+    opened = Project.open(project).override(board=board, target=target).start(firmware)
+    serve(opened, lambda url: output.show(running_report(url), json))

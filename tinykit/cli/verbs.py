@@ -16,6 +16,7 @@ from tinykit.cli.new import new
 from tinykit.cli.plan import plan
 from tinykit.cli.quantize import quantize
 from tinykit.cli.run import run
+from tinykit.cli.size import size
 from tinykit.cli.train import train
 
 VERBS: dict[str, Callable[..., None]] = {
@@ -32,4 +33,5 @@ VERBS: dict[str, Callable[..., None]] = {
     "train": train,
     "eval": evaluate,
     "flash": flash,
+    "size": size,
 }

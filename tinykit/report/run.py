@@ -13,12 +13,10 @@ from tinykit.session import Accuracy, Inference, TrainedStep
 SHOWN_STEPS = 20
 
 
-def running_report(target: str, url: str) -> Report:
+def running_report(url: str) -> Report:
     """Where a running device can be reached."""
-    return Report(
-        {"target": target, "url": url},
-        (f"running on {target}: --port {url}", "Ctrl-C ends it"),
-    )
+    lines = (f"running; talk to it with: tinykit eval --port {url}", "Ctrl-C ends it")
+    return Report({"url": url}, lines)
 
 
 def inference_report(results: Sequence[Inference]) -> Report:
