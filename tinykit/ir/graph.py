@@ -77,10 +77,17 @@ class Graph:
         return replace(self, tensors={n: t for n, t in self.tensors.items() if n in used})
 
     def check(self) -> Graph:
-        """Raise ModelError unless every tensor exists and is made once, before it is read."""
+        """Raise ModelError unless the ops can run in this order.
+
+        Every tensor is made once, before it is read; every parameter is updated once, by the
+        last op that reads it.
+        """
         made = set(self.inputs)
+        updated: set[str] = set()
         for op in self.ops:
             for name in op.reads:
+                if name in updated:
+                    raise ModelError(f"{self.name}: {op.name} reads {name} after its update")
                 if name not in self.tensors:
                     raise ModelError(f"{self.name}: {op.name} reads unknown tensor {name}")
                 if self[name].storage == "arena" and name not in made:
@@ -92,6 +99,7 @@ class Graph:
             for name in op.updates:
                 if name not in op.inputs or self[name].storage != "parameters":
                     raise ModelError(f"{self.name}: {op.name} cannot update {name}")
+                updated.add(name)
         for name in self.outputs:
             if name not in made:
                 raise ModelError(f"{self.name}: output {name} is never made")

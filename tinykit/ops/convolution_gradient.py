@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from tinykit.ir import Attributes, Graph, Op
 from tinykit.ops.activation_mask import Limits
-from tinykit.ops.bias_update import BiasUpdateAttributes
 from tinykit.ops.channel_scale import ChannelScaleAttributes
 from tinykit.ops.conv2d_input_grad import InputGradAttributes
 from tinykit.ops.conv2d_update import WeightUpdateAttributes
 from tinykit.ops.convolution_scales import joined_scales
 from tinykit.ops.fixed_point import activation_range
+from tinykit.ops.layer_scales import LayerScales
 from tinykit.ops.tape import Tape
+from tinykit.ops.update import UpdateAttributes
 from tinykit.ops.window import Pair, Window
 
 
@@ -39,37 +40,46 @@ def map_sizes(graph: Graph, op: Op) -> tuple[Pair, Pair]:
     return (x.shape[1], x.shape[2]), (y.shape[1], y.shape[2])
 
 
-def convolution_gradient(op: Op, tape: Tape, window: Window, activation: str) -> None:
-    """Mask, weight update, bias update, channel scale and input gradient of one layer."""
+def convolution_gradient(
+    op: Op, tape: Tape, window: Window, activation: str, multipliers: tuple[Array, Array]
+) -> None:
+    """Mask, weight update, bias update, channel scale and input gradient of one layer.
+
+    multipliers: (multiplier, shift) of the forward pass, per output channel or one.
+    """
     graph = tape.graph
     x, weights = graph[op.inputs[0]], graph[op.inputs[1]]
     bias, rest = (op.inputs[i] if len(op.inputs) > i else "" for i in (2, 3))
     depthwise = op.kind == "depthwise_conv2d"
     gradient = activation_gradient(op, tape, activation)
     input_size, output_size = map_sizes(graph, op)
+    scales = LayerScales(
+        x.quant.scale0,
+        graph[op.outputs[0]].quant.scale0,
+        tuple(multipliers[0].tolist()),
+        tuple(multipliers[1].tolist()),
+        joined_scales(graph, weights.name, rest) if depthwise else weights.quant.scale,
+    )
 
+    if bias and tape.trains(bias):
+        tape.update("bias_update", op, (gradient,), bias, UpdateAttributes(scales=scales))
+    if tape.wants(x.name):  # before the update: the gradient is that of the old weights
+        shape = graph[op.outputs[0]].shape
+        attributes: Attributes = ChannelScaleAttributes(scales)
+        scaled = tape.emit("channel_scale", op, (gradient,), shape, attributes)
+        kind = "depthwise_input_grad" if depthwise else "conv2d_input_grad"
+        attributes = InputGradAttributes(
+            window, input_size, output_size, x.shape, scales.weight_exponent
+        )
+        result = tape.emit(kind, op, (scaled, weights.name, rest), x.shape, attributes)
+        tape.contribute(x.name, result)
     if tape.trains(weights.name):
         tape.update(
             "depthwise_update" if depthwise else "conv2d_update",
             op,
             (gradient, x.name),
             weights.name,
-            WeightUpdateAttributes(window=window, input_size=input_size, output_size=output_size),
+            WeightUpdateAttributes(
+                scales=scales, window=window, input_size=input_size, output_size=output_size
+            ),
         )
-    scales = joined_scales(graph, weights.name, rest) if depthwise else weights.quant.scale
-    if bias and tape.trains(bias):
-        steps = tuple(x.quant.scale0 * s for s in scales)
-        tape.update("bias_update", op, (gradient,), bias, BiasUpdateAttributes(scales=steps))
-    if tape.wants(x.name):
-        channels = graph[op.outputs[0]].shape[-1]
-        scaled = tape.emit(
-            "channel_scale",
-            op,
-            (gradient,),
-            graph[op.outputs[0]].shape,
-            ChannelScaleAttributes(scales if len(scales) > 1 else scales * channels),
-        )
-        kind = "depthwise_input_grad" if depthwise else "conv2d_input_grad"
-        attributes: Attributes = InputGradAttributes(window, input_size, output_size, x.shape)
-        result = tape.emit(kind, op, (scaled, weights.name, rest), x.shape, attributes)
-        tape.contribute(x.name, result)
