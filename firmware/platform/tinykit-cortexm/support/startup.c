@@ -36,8 +36,11 @@ __attribute__((section(".vectors"), used)) static const tk_vector tk_vectors[VEC
     [11] = tk_unhandled,
     [12] = tk_unhandled,
     [14] = tk_unhandled,
-    [15] = tk_systick_interrupt,
+#ifndef TK_UART_HAS_ISR
+    [15] = tk_unhandled, /* interrupts stay masked */
+#endif
 #ifdef TK_UART_HAS_ISR
+    [15] = tk_systick_interrupt,
     [16 ... 16 + TK_UART_IRQ - 1] = tk_unhandled,
     [16 + TK_UART_IRQ] = tk_uart_interrupt,
 #endif

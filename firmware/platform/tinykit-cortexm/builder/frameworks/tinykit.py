@@ -106,8 +106,5 @@ env.BuildSources(os.path.join("$BUILD_DIR", "support"), support, sources)
 
 memory_env = env.Clone()
 memory_env.Append(CCFLAGS=no_calls)
-env.Append(
-    PIOBUILDFILES=memory_env.CollectBuildFiles(
-        os.path.join("$BUILD_DIR", "memory"), support, "+<memory.c>"
-    )
-)
+target = os.path.join("$BUILD_DIR", "support", "memory.o")
+env.Append(PIOBUILDFILES=memory_env.Object(target, os.path.join(support, "memory.c")))
