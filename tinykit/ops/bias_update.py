@@ -6,32 +6,23 @@ the bias is in units of s_x * s_w.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from tinykit.ir import Array, Graph, Op
 from tinykit.ops.base import Call, Cost, Operator, Struct
 from tinykit.ops.evaluate import Run
-from tinykit.ops.update import UpdateAttributes, apply_update, rule_struct, units
+from tinykit.ops.update import UpdateAttributes, apply_update, units, update_struct
 
 
-@dataclass(frozen=True, kw_only=True)
-class BiasUpdateAttributes(UpdateAttributes):
-    """scales: s_x * s_w per channel, or one: what one step of the int32 bias is worth."""
-
-    scales: tuple[float, ...]
-
-
-class BiasUpdate(Operator[BiasUpdateAttributes]):
+class BiasUpdate(Operator[UpdateAttributes]):
     kind = "bias_update"
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         return ()
 
-    def _rate(self, graph: Graph, op: Op) -> Array:
-        factor = graph[op.inputs[0]].quant.scale0 * units(op)
-        return np.array([factor / s for s in self.attributes(op).scales], np.float32)
+    def _constant(self, graph: Graph, op: Op) -> float:
+        """Update units per unit of the sum at rate 1, times M; Δb = rate * G / (s_x * s_w)."""
+        return graph[op.inputs[0]].quant.scale0 * units(op) / self.attributes(op).scales.output
 
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         gradient = run[op.inputs[0]]
@@ -40,8 +31,8 @@ class BiasUpdate(Operator[BiasUpdateAttributes]):
         run.gradients[op.inputs[1]] = acc * unit * run.step.normalisation
         if run.real:
             return tuple(run[name] for name in op.updates)
-        rate = self._rate(run.graph, op)
-        return apply_update(op, run, acc.astype(np.int64), rate, self.attributes(op).rule)
+        constant = self._constant(run.graph, op)
+        return apply_update(op, run, acc.astype(np.int64), constant, self.attributes(op))
 
     def cost(self, graph: Graph, op: Op) -> Cost:
         return Cost(elements=graph[op.inputs[0]].size)
@@ -52,7 +43,7 @@ class BiasUpdate(Operator[BiasUpdateAttributes]):
         struct = Struct(
             "tk_bias_update",
             {
-                "update": rule_struct(op, self._rate(graph, op), self.attributes(op).rule),
+                "update": update_struct(op, self._constant(graph, op), self.attributes(op)),
                 "pixels": gradient.size // channels,
                 "channels": channels,
             },

@@ -13,21 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinykit.ir import Array, Attributes, Graph, Op
-from tinykit.ops.base import Call, Operator, Struct, Table
+from tinykit.ops.base import Call, Field, Operator, Struct
 from tinykit.ops.evaluate import Run
-from tinykit.ops.gradient_arithmetic import (
-    channel_multipliers,
-    gradient_result,
-    gradient_shift,
-    weight_exponent,
-)
+from tinykit.ops.gradient_arithmetic import gradient_result, gradient_shift
+from tinykit.ops.layer_scales import LayerScales
 
 
 @dataclass(frozen=True)
 class ChannelScaleAttributes(Attributes):
-    """scales: the weight scales, one per channel or one for all."""
-
-    scales: tuple[float, ...]
+    scales: LayerScales
 
 
 class ChannelScale(Operator[ChannelScaleAttributes]):
@@ -40,24 +34,23 @@ class ChannelScale(Operator[ChannelScaleAttributes]):
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         gradient, scales = run[op.inputs[0]], self.attributes(op).scales
         if run.real:
-            return (gradient * (np.array(scales) / math.ldexp(1.0, weight_exponent(scales))),)
-        product = gradient.astype(np.int64) * channel_multipliers(scales)
+            top = math.ldexp(1.0, scales.weight_exponent)
+            return (gradient * (np.array(scales.weights) / top),)
+        product = gradient.astype(np.int64) * scales.channel_multipliers()
         exponent = run.graph[op.inputs[0]].quant.exponent - 15
         return (gradient_result(run, op.outputs[0], product, exponent, gradient.shape),)
 
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
-        gradient = graph[op.inputs[0]]
-        multipliers = channel_multipliers(self.attributes(op).scales)
-        channels = len(multipliers)
-        struct = Struct(
-            "tk_channel_scale",
-            {
-                "multiplier": Table("int16_t", multipliers),
-                "pixels": gradient.size // channels,
-                "channels": channels,
-                "shift": gradient_shift(graph, op.outputs[0], gradient.quant.exponent - 15),
-            },
-        )
+        gradient, scales = graph[op.inputs[0]], self.attributes(op).scales
+        channels = gradient.shape[-1]
+        fields: dict[str, Field] = {
+            **scales.fields(),
+            "scale": scales.channel_constant,
+            "pixels": gradient.size // channels,
+            "channels": channels,
+            "shift": gradient_shift(graph, op.outputs[0], gradient.quant.exponent - 15),
+        }
+        struct = Struct("tk_channel_scale", fields)
         return (Call("tk_channel_scale_s16", struct, (gradient.name, op.outputs[0], "$trainer")),)
 
 

@@ -13,18 +13,22 @@ from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Address, Call, Cost, Operator, Struct
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import exact
-from tinykit.ops.gradient_arithmetic import gradient_result, gradient_shift, weight_exponent
+from tinykit.ops.gradient_arithmetic import gradient_result, gradient_shift
 from tinykit.ops.window import Pair, Window
 
 
 @dataclass(frozen=True)
 class InputGradAttributes(Attributes):
-    """window of the forward op; sizes (H, W) and (OH, OW); shape: of the input tensor."""
+    """window of the forward op; sizes (H, W) and (OH, OW); shape: of the input tensor.
+
+    weight_exponent: the gradient comes divided by 2**weight_exponent (see channel_scale).
+    """
 
     window: Window
     input_size: Pair
     output_size: Pair
     shape: tuple[int, ...]
+    weight_exponent: int
 
 
 class Conv2DInputGrad(Operator[InputGradAttributes]):
@@ -34,8 +38,7 @@ class Conv2DInputGrad(Operator[InputGradAttributes]):
         return (self.attributes(op).shape,)
 
     def _acc_exponent(self, graph: Graph, op: Op) -> int:
-        weights = graph[op.inputs[1]].quant
-        return graph[op.inputs[0]].quant.exponent + weight_exponent(weights.scale)
+        return graph[op.inputs[0]].quant.exponent + self.attributes(op).weight_exponent
 
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         attributes = self.attributes(op)
@@ -47,7 +50,7 @@ class Conv2DInputGrad(Operator[InputGradAttributes]):
         spread = patches.reshape(oh, ow, *attributes.window.kernel, -1)
         acc = attributes.window.scatter(spread, *attributes.input_size)
         if run.real:
-            acc = acc * 2.0 ** weight_exponent(run.graph[op.inputs[1]].quant.scale)
+            acc = acc * 2.0**attributes.weight_exponent
             return (acc.reshape(attributes.shape),)
         exponent = self._acc_exponent(run.graph, op)
         return (gradient_result(run, op.outputs[0], acc, exponent, attributes.shape),)

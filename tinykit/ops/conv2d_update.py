@@ -16,7 +16,8 @@ from tinykit.ops.base import Call, Cost, Operator, Struct
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import exact
 from tinykit.ops.gradient_arithmetic import shift_round
-from tinykit.ops.update import UpdateAttributes, apply_update, fold_shift, rule_struct, units
+from tinykit.ops.layer_scales import LayerScales
+from tinykit.ops.update import UpdateAttributes, apply_update, fold_shift, units, update_struct
 from tinykit.ops.window import Pair, Window
 
 
@@ -29,14 +30,13 @@ class WeightUpdateAttributes(UpdateAttributes):
     output_size: Pair
 
 
-def weight_rate(graph: Graph, op: Op, fold: int) -> Array:
-    """float32: update units per unit of the folded accumulator, at rate 1, per channel.
+def weight_constant(graph: Graph, op: Op, scales: LayerScales, fold: int) -> float:
+    """Update units per unit of the folded accumulator at rate 1, times M = s_x * s_w / s_y.
 
     ΔW_int = rate * s_x * 2^e * acc / s_w, in units of 1/256 of an int8 step.
     """
-    gradient, x, weights = (graph[name] for name in op.inputs[:3])
-    factor = x.quant.scale0 * gradient.quant.scale0 * 2.0**fold * units(op)
-    return np.array([factor / s for s in weights.quant.scale], np.float32)
+    gradient = graph[op.inputs[0]].quant.scale0 * 2.0**fold
+    return scales.input * scales.input * gradient * units(op) / scales.output
 
 
 class Conv2DUpdate(Operator[WeightUpdateAttributes]):
@@ -64,7 +64,8 @@ class Conv2DUpdate(Operator[WeightUpdateAttributes]):
             return tuple(run[name] for name in op.updates)
         fold = self._fold(op)
         folded = shift_round(np.rint(acc).astype(np.int64), fold)
-        return apply_update(op, run, folded, weight_rate(graph, op, fold), attributes.rule)
+        constant = weight_constant(graph, op, attributes.scales, fold)
+        return apply_update(op, run, folded, constant, attributes)
 
     def cost(self, graph: Graph, op: Op) -> Cost:
         oh, ow = self.attributes(op).output_size
@@ -77,11 +78,12 @@ class Conv2DUpdate(Operator[WeightUpdateAttributes]):
         if attributes.output_size[1] > 256:
             raise PlanError(f"layer {op.layer}: weights of maps wider than 256 cannot train")
         fold = self._fold(op)
+        constant = weight_constant(graph, op, attributes.scales, fold)
         struct = Struct(
             "tk_conv2d_update",
             {
                 "window": attributes.window.struct(attributes.input_size, attributes.output_size),
-                "update": rule_struct(op, weight_rate(graph, op, fold), attributes.rule),
+                "update": update_struct(op, constant, attributes),
                 "input_channels": x.shape[-1],
                 "split": weights.shape[-1],
                 "output_channels": weights.shape[0],

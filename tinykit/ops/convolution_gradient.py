@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinykit.ir import Attributes, Graph, Op
+from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.activation_mask import Limits
 from tinykit.ops.channel_scale import ChannelScaleAttributes
 from tinykit.ops.conv2d_input_grad import InputGradAttributes

@@ -130,7 +130,8 @@ class DepthwiseConv2D(Operator[Conv2DAttributes]):
 
     def gradient(self, op: Op, tape: Tape) -> None:
         window = window_of(tape.graph, op)
-        convolution_gradient(op, tape, window, self.attributes(op).activation)
+        multipliers = output_multipliers(tape.graph, op)
+        convolution_gradient(op, tape, window, self.attributes(op).activation, multipliers)
 
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
         node.expect_counts(range(2, 4))

@@ -12,10 +12,9 @@ from tinykit.errors import PlanError
 from tinykit.ir import Array, Graph, Op
 from tinykit.ops.base import Address, Call, Cost, Operator, Struct
 from tinykit.ops.conv2d_input_grad import InputGradAttributes
-from tinykit.ops.convolution_scales import joined_scales
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import exact
-from tinykit.ops.gradient_arithmetic import gradient_result, gradient_shift, weight_exponent
+from tinykit.ops.gradient_arithmetic import gradient_result, gradient_shift
 
 TAPS_MAX = 512  # products of int16 and int8 that an int32 surely holds
 
@@ -35,7 +34,7 @@ class DepthwiseInputGrad(Operator[InputGradAttributes]):
         gradient = run[op.inputs[0]].reshape(oh, ow, 1, 1, outputs).astype(np.float64)
         spread = (gradient * weights).reshape(oh, ow, kh, kw, channels, outputs // channels)
         acc = attributes.window.scatter(spread.sum(axis=-1), *attributes.input_size)
-        exponent = weight_exponent(joined_scales(run.graph, op.inputs[1], op.inputs[2]))
+        exponent = attributes.weight_exponent
         if run.real:
             return ((acc * 2.0**exponent).reshape(attributes.shape),)
         exponent += run.graph[op.inputs[0]].quant.exponent
@@ -55,8 +54,7 @@ class DepthwiseInputGrad(Operator[InputGradAttributes]):
             raise PlanError(
                 f"layer {op.layer}: depthwise kernels above {TAPS_MAX} taps have no gradient"
             )
-        scales = joined_scales(graph, op.inputs[1], op.inputs[2])
-        acc_exponent = gradient.quant.exponent + weight_exponent(scales)
+        acc_exponent = gradient.quant.exponent + attributes.weight_exponent
         struct = Struct(
             "tk_depthwise_input_grad",
             {

@@ -11,11 +11,11 @@ import numpy as np
 from tinykit.errors import PlanError
 from tinykit.ir import Array, Graph, Op
 from tinykit.ops.base import Call, Cost, Operator, Struct
-from tinykit.ops.conv2d_update import WeightUpdateAttributes, weight_rate
+from tinykit.ops.conv2d_update import WeightUpdateAttributes, weight_constant
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import exact
 from tinykit.ops.gradient_arithmetic import shift_round
-from tinykit.ops.update import apply_update, fold_shift, rule_struct
+from tinykit.ops.update import apply_update, fold_shift, update_struct
 
 
 class DepthwiseUpdate(Operator[WeightUpdateAttributes]):
@@ -47,8 +47,8 @@ class DepthwiseUpdate(Operator[WeightUpdateAttributes]):
             return tuple(run[name] for name in op.updates)
         fold = self._fold(op)
         folded = shift_round(np.rint(acc).astype(np.int64), fold)[None]
-        rate = weight_rate(graph, op, fold)
-        return apply_update(op, run, folded, rate, attributes.rule, axis=3)
+        constant = weight_constant(graph, op, attributes.scales, fold)
+        return apply_update(op, run, folded, constant, attributes, axis=3)
 
     def cost(self, graph: Graph, op: Op) -> Cost:
         oh, ow = self.attributes(op).output_size
@@ -61,11 +61,12 @@ class DepthwiseUpdate(Operator[WeightUpdateAttributes]):
         if attributes.output_size[1] > 256:
             raise PlanError(f"layer {op.layer}: weights of maps wider than 256 cannot train")
         fold = self._fold(op)
+        constant = weight_constant(graph, op, attributes.scales, fold)
         struct = Struct(
             "tk_depthwise_update",
             {
                 "window": attributes.window.struct(attributes.input_size, attributes.output_size),
-                "update": rule_struct(op, weight_rate(graph, op, fold), attributes.rule),
+                "update": update_struct(op, constant, attributes),
                 "channels": x.shape[-1],
                 "multiplier": gradient.shape[-1] // x.shape[-1],
                 "split": weights.shape[-1],

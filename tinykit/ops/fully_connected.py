@@ -84,7 +84,9 @@ class FullyConnected(Operator[FullyConnectedAttributes]):
         return (convolution_call(graph, op, window, output_multipliers(graph, op), activation),)
 
     def gradient(self, op: Op, tape: Tape) -> None:
-        convolution_gradient(op, tape, Window((1, 1)), self.attributes(op).activation)
+        multipliers = output_multipliers(tape.graph, op)
+        activation = self.attributes(op).activation
+        convolution_gradient(op, tape, Window((1, 1)), activation, multipliers)
 
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
         node.expect_counts(range(2, 4))

@@ -7,7 +7,6 @@ are two planes, master = 256 * used + residual.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,18 +23,6 @@ DELTA_LIMIT = 2**30  # largest change of a master in one step, in residual units
 def gradient_scale(exponent: int) -> Quantization:
     """int16 block floating point: real = integer * 2**exponent."""
     return Quantization.per_tensor(math.ldexp(1.0, exponent))
-
-
-def weight_exponent(scales: Sequence[float]) -> int:
-    """The least a with every weight scale <= 2**a."""
-    mantissa, exponent = math.frexp(max(scales))
-    return exponent - 1 if mantissa == 0.5 else exponent
-
-
-def channel_multipliers(scales: Sequence[float]) -> Array:
-    """int16 m with m / 2^15 = scale / 2**weight_exponent, rounded; at most 32767."""
-    top = math.ldexp(1.0, weight_exponent(scales))
-    return np.array([min(math.floor(s / top * 2**15 + 0.5), 2**15 - 1) for s in scales], np.int16)
 
 
 def shift_round(acc: Array, shift: int) -> Array:

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from tinykit.ir import Array, Attributes, Op
-from tinykit.ops.base import Address, Field, Struct, Table
+from tinykit.ops.base import Address, Field, Struct
 from tinykit.ops.evaluate import Run
 from tinykit.ops.gradient_arithmetic import (
     BIAS_LIMIT,
@@ -25,6 +25,7 @@ from tinykit.ops.gradient_arithmetic import (
     roll,
     scaled_delta,
 )
+from tinykit.ops.layer_scales import LayerScales
 
 Rounding = Literal["nearest", "stochastic"]
 
@@ -44,11 +45,12 @@ class UpdateRule(Attributes):
     accumulate: int = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class UpdateAttributes(Attributes):
     """Base of the update operators' attributes."""
 
     rule: UpdateRule = field(default_factory=UpdateRule)
+    scales: LayerScales
 
 
 def fold_shift(pixels: int) -> int:
@@ -67,13 +69,15 @@ def units(op: Op) -> int:
 
 
 def apply_update(
-    op: Op, run: Run, acc: Array, constants: Array, rule: UpdateRule, axis: int = 0
+    op: Op, run: Run, acc: Array, constant: float, attributes: UpdateAttributes, axis: int = 0
 ) -> tuple[Array, ...]:
     """New values of op.updates.
 
     acc: int32-range sums, of the parameter's shape
-    constants: float32, one per channel along `axis`, or one; update units per unit of acc at rate 1
+    constant: update units per unit of acc at rate 1, times the layer's multiplier M; channels
+    lie along `axis`
     """
+    rule, constants = attributes.rule, attributes.scales.rates(constant)
     used = run[op.updates[0]]
     limit = WEIGHT_LIMIT if used.dtype == np.int8 else BIAS_LIMIT
     noise = None
@@ -97,16 +101,16 @@ def apply_update(
     return new_used.astype(used.dtype), new_residual.astype(dtype)
 
 
-def rule_struct(op: Op, constants: Array, rule: UpdateRule) -> Struct:
+def update_struct(op: Op, constant: float, attributes: UpdateAttributes) -> Struct:
     """The C side's tk_update."""
-    residual = residual_of(op)
+    residual, rule = residual_of(op), attributes.rule
     fields: dict[str, Field] = {
+        **attributes.scales.fields(),
         "used": Address(op.updates[0]),
         "residual": Address(residual) if residual else None,
-        "rate": Table("float", constants),
+        "constant": constant,
         "seed": rule.seed,
         "tensor": rule.tensor,
-        "per_channel": int(len(constants) > 1),
         "stochastic": int(rule.rounding == "stochastic"),
         "accumulate": int(rule.accumulate > 1),
     }

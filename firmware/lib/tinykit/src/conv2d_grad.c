@@ -144,7 +144,7 @@ void tk_conv2d_update_s16(const tk_conv2d_update *conv, const int16_t *gradient,
     const int32_t split = conv->split;
     int32_t index = 0;
     for (int32_t o = 0; o < conv->output_channels; o++) {
-        const tk_rate rate = tk_rate_of(trainer->rate * update->rate[update->per_channel ? o : 0]);
+        const tk_rate rate = tk_update_rate(update, trainer, o);
         for (int32_t ky = 0; ky < w->kernel_height; ky++) {
             for (int32_t kx = 0; kx < w->kernel_width; kx++) {
                 for (int32_t i = 0; i < split;) {

@@ -63,8 +63,7 @@ void tk_depthwise_update_s16(const tk_depthwise_update *conv, const int16_t *gra
                     }
                     total += sum;
                 }
-                const tk_rate rate =
-                    tk_rate_of(trainer->rate * update->rate[update->per_channel ? o : 0]);
+                const tk_rate rate = tk_update_rate(update, trainer, o);
                 const int32_t acc = (int32_t)tk_shift_round(total, conv->fold_shift);
                 tk_weight_update(update, index,
                                  tk_delta(acc, rate, update->stochastic,

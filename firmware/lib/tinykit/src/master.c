@@ -16,6 +16,18 @@ tk_rate tk_rate_of(float rate)
     return (tk_rate){(int32_t)((bits & 0x7FFFFFu) | 0x800000u), shift};
 }
 
+float tk_multiplier_real(int32_t multiplier, int32_t shift)
+{
+    return (float)multiplier * tk_bits_float((uint32_t)(shift - 31 + 127) << 23);
+}
+
+tk_rate tk_update_rate(const tk_update *update, const tk_trainer *trainer, int32_t channel)
+{
+    const int32_t c = update->per_channel ? channel : 0;
+    const float real = tk_multiplier_real(update->multiplier[c], update->multiplier_shift[c]);
+    return tk_rate_of(real > 0.0f ? trainer->rate * (update->constant / real) : 0.0f);
+}
+
 void tk_weight_update(const tk_update *update, int32_t index, int32_t delta)
 {
     int8_t *used = (int8_t *)update->used + index;
@@ -73,7 +85,7 @@ void tk_bias_update_s16(const tk_bias_update *bias, const int16_t *gradient,
         for (uint32_t p = 0; p < bias->pixels; p++, g += bias->channels) {
             acc += *g;
         }
-        const tk_rate rate = tk_rate_of(trainer->rate * update->rate[update->per_channel ? c : 0]);
+        const tk_rate rate = tk_update_rate(update, trainer, (int32_t)c);
         bias_step(update, c, tk_delta(acc, rate, update->stochastic, tk_noise(base, c)));
     }
 }

@@ -15,6 +15,12 @@ typedef struct {
     int32_t shift;
 } tk_rate;
 
+/* The multiplier M of an output channel as a float. */
+float tk_multiplier_real(int32_t multiplier, int32_t shift);
+
+/* The rate of an output channel in this step. */
+tk_rate tk_update_rate(const tk_update *update, const tk_trainer *trainer, int32_t channel);
+
 /* Of a float >= 0: below 2^-38 it is zero, above 2^22 it saturates. */
 tk_rate tk_rate_of(float rate);
 

@@ -47,11 +47,14 @@ typedef struct {
     uint32_t bias_count, weight_count;
 } tk_parameters;
 
-/* How one parameter follows its gradient; rate holds update units per unit of the accumulator. */
+/* How one parameter follows its gradient: by trainer.rate * constant / M update units per unit of
+ * the accumulator, where M = multiplier * 2^(multiplier_shift - 31) is the forward pass's. */
 typedef struct {
     void *used;
-    void *residual;    /* NULL: int8 weights updated in place */
-    const float *rate; /* [channels], or [1] unless per_channel */
+    void *residual; /* NULL: int8 weights updated in place */
+    const int32_t *multiplier;
+    const int8_t *multiplier_shift;
+    float constant;
     uint32_t seed;
     uint16_t tensor;
     uint8_t per_channel, stochastic, accumulate;
@@ -87,12 +90,15 @@ void tk_activation_grad(const tk_activation_limits *limits, const int16_t *gradi
 void tk_activation_grad_bits(const tk_activation_limits *limits, const int16_t *gradient,
                              const uint8_t *bits, int16_t *result);
 
-/* result = gradient * multiplier / 2^shift, per channel. */
+/* result = gradient * round(scale * M) / 2^shift, per channel; M as in tk_update. */
 typedef struct {
-    const int16_t *multiplier; /* [channels] */
+    const int32_t *multiplier;
+    const int8_t *multiplier_shift;
+    float scale;
     uint32_t pixels;
     uint16_t channels;
     int8_t shift;
+    uint8_t per_channel;
 } tk_channel_scale;
 void tk_channel_scale_s16(const tk_channel_scale *scale, const int16_t *gradient, int16_t *result,
                           tk_trainer *trainer);
