@@ -7,6 +7,7 @@ command line is a thin layer above this class; a program may use it in the same 
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -185,17 +186,19 @@ class Project:
         self,
         out: Path | None = None,
         plan: Plan | None = None,
+        calibration: int = CALIBRATION_SAMPLES,
         progress: Progress | None = None,
     ) -> Manifest:
         """Write the model's C and its manifest into `out` (the project's own folder by default).
 
-        `plan` is used instead of the project's.
+        `plan` is used instead of the project's. At most `calibration` samples set the exponents of
+        the gradients.
         """
         from tinykit.codegen.generate import generate
 
         graph = self.graph()
         plan = plan or self.plan()
-        samples, labels = self._calibration(graph) if plan else (None, None)
+        samples, labels = self._calibration(graph, calibration) if plan else (None, None)
         return generate(
             graph,
             out or self.generated_dir,
@@ -206,12 +209,12 @@ class Project:
             progress=progress and (lambda _, done, total: progress(done, total)),
         )
 
-    def _calibration(self, graph: Graph) -> tuple[Array | None, list[int] | None]:
-        """Up to CALIBRATION_SAMPLES of the project's samples, evenly spread; none without data."""
+    def _calibration(self, graph: Graph, count: int) -> tuple[Array | None, list[int] | None]:
+        """Up to `count` of the project's samples, evenly spread; none without data."""
         if not self.config.data.names("calibration"):
             return None, None
         port = graph[graph.inputs[0]]
-        samples = self.samples("calibration").spread(CALIBRATION_SAMPLES)
+        samples = self.samples("calibration").spread(count)
         quantized = samples.quantized(port.shape, port.quant.scale0, port.quant.zero_point0)
         return quantized, [int(label) for label in samples.labels()]
 
@@ -234,7 +237,7 @@ class Project:
 
         def check(plan: Plan) -> None:
             with tempfile.TemporaryDirectory() as folder:
-                check_fit(self.generate(Path(folder), plan), board)
+                check_fit(self.generate(Path(folder), plan, calibration=1), board)
 
         plan = largest_that_fits(ladder(self.graph()), check, progress)
         path.write_text(plan_text(plan), encoding="utf-8")
@@ -249,16 +252,23 @@ class Project:
     def build(
         self, generated: Path | None = None, progress: Callable[[str], None] | None = None
     ) -> Firmware:
-        """Compile generated code for the board. Raises BuildError, DoesNotFitError."""
+        """Compile generated code into firmware.elf. Raises BuildError, DoesNotFitError."""
         from tinykit.build import build_firmware
 
-        return build_firmware(
+        work = self.firmware_dir
+        kept = {kind: work / f"firmware.{kind}" for kind in ("elf", "map")}
+        for path in kept.values():
+            path.unlink(missing_ok=True)  # whatever goes wrong now, no old firmware is run
+        firmware = build_firmware(
             generated or self.generated_dir,
             self.board(),
-            self.firmware_dir,
+            work,
             trace=self.config.build.trace,
             progress=progress,
         )
+        for kind, path in kept.items():
+            shutil.copy2(firmware.elf.with_suffix(f".{kind}"), path)
+        return replace(firmware, elf=kept["elf"])
 
     def size(self, elf: Path) -> SizeReport:
         """Where every byte of an ELF of this project goes. Raises BuildError."""
