@@ -6,6 +6,10 @@ from tinykit.ir import Graph
 
 
 def joined_scales(graph: Graph, weights: str, rest: str) -> tuple[float, ...]:
-    """The scales of a depthwise layer's channels, those of the trained block first."""
+    """The scales of a depthwise layer's channels, those of the trained block first.
+
+    A block of one channel has one scale as well: whether that is per channel, its axis says.
+    """
     first = graph[weights].quant
-    return first.scale + graph[rest].quant.scale if rest and first.per_channel else first.scale
+    per_channel = first.axis is not None
+    return first.scale + graph[rest].quant.scale if rest and per_channel else first.scale

@@ -10,6 +10,9 @@ from tinykit.ops.evaluate import Run
 from tinykit.ops.gradient_arithmetic import gradient_result, gradient_shift
 
 
+LARGEST_SHIFT = 30
+
+
 class GradientAdd(Operator[Attributes]):
     kind = "gradient_add"
     in_place = 0
@@ -18,10 +21,13 @@ class GradientAdd(Operator[Attributes]):
         return (graph[op.inputs[0]].shape,)
 
     def _exponents(self, graph: Graph, op: Op) -> tuple[int, int, int]:
-        """(exponent of the sum before rounding, left shifts of both inputs)"""
+        """(exponent of the sum before rounding, left shifts of both inputs)
+
+        Beyond LARGEST_SHIFT the finer input counts for less than one unit of the coarser.
+        """
         a, b = (graph[name].quant.exponent for name in op.inputs)
-        low = min(a, b)
-        return low, min(a - low, 15), min(b - low, 15)
+        low = max(min(a, b), max(a, b) - LARGEST_SHIFT)
+        return low, max(a - low, 0), max(b - low, 0)
 
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         a, b = (run[name] for name in op.inputs)

@@ -45,6 +45,14 @@ def pool_gradient_attributes(op: Op, tape: Tape) -> tuple[Tensor, PoolGradAttrib
     return x, PoolGradAttributes(op.attributes.window, (x.shape[1], x.shape[2]), x.shape)
 
 
+def pool_activation_gradient(op: Op, tape: Tape) -> str:
+    """The gradient in front of a pool's fused activation; the ends of int8 never clamp a pool."""
+    assert isinstance(op.attributes, PoolAttributes)
+    if op.attributes.activation == "none":
+        return tape.gradient_of(op.outputs[0])
+    return activation_gradient(op, tape, op.attributes.activation)
+
+
 class Pool(Operator[PoolAttributes]):
     function: ClassVar[str]
     note = "int8, any window, stride and padding"
@@ -110,7 +118,7 @@ class AveragePool2D(Pool):
 
     def gradient(self, op: Op, tape: Tape) -> None:
         x, attributes = pool_gradient_attributes(op, tape)
-        gradient = activation_gradient(op, tape, self.attributes(op).activation)
+        gradient = pool_activation_gradient(op, tape)
         result = tape.emit("average_pool_grad", op, (gradient,), x.shape, attributes)
         tape.contribute(x.name, result)
 
@@ -126,7 +134,7 @@ class MaxPool2D(Pool):
 
     def gradient(self, op: Op, tape: Tape) -> None:
         x, attributes = pool_gradient_attributes(op, tape)
-        gradient = activation_gradient(op, tape, self.attributes(op).activation)
+        gradient = pool_activation_gradient(op, tape)
         result = tape.emit("max_pool_grad", op, (gradient, x.name), x.shape, attributes)
         tape.contribute(x.name, result)
 

@@ -166,6 +166,11 @@ def differentiate(graph: Graph, optimizer: Optimizer) -> Graph:
             f"{graph.name}: the output {logits} is {graph[logits].dtype} of "
             f"{graph[logits].size} values; training needs int8 logits of two or more classes"
         )
+    if graph[logits].size != graph[logits].shape[-1]:
+        raise PlanError(
+            f"{graph.name}: the output {logits} is {list(graph[logits].shape)}; training needs "
+            "one row of logits"
+        )
     end = next((i + 1 for i, op in enumerate(graph.ops) if logits in op.outputs), 0)
     forward = replace(graph, ops=graph.ops[:end], outputs=(logits,))
     tape = GraphTape(forward, optimizer, _before_reshapes(forward, logits))

@@ -2,9 +2,9 @@
 #include "gradient.h"
 #include "taps.h"
 
-#define RECIPROCAL_BITS 16
+#define RECIPROCAL_BITS 24
 
-/* round(2^16 / number of real pixels) of the window at (oy, ox). */
+/* round(2^24 / number of real pixels) of the window at (oy, ox). */
 static int32_t reciprocal(const tk_axis *rows, const tk_axis *columns, int32_t oy, int32_t ox)
 {
     const tk_range ys = tk_taps_inside(rows, oy), xs = tk_taps_inside(columns, ox);
