@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from devices.scratch import Scratch, build_device, write_scratch
-from devices.wire import Device, Wire
+from tests.devices.scratch import Scratch, build_device, write_scratch
+from tests.devices.wire import Device, Wire
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,3 @@
-from devices.fixtures import models, programs, wire
+from tests.devices.fixtures import models, programs, wire
 
 __all__ = ["models", "programs", "wire"]

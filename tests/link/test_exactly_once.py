@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from devices.wire import Device, Wire
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.devices.wire import Device, Wire
 from tinykit.errors import LinkError
 from tinykit.link import Client
 from tinykit.link.frames import Frame, FrameReader, decode

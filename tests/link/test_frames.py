@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from devices.scratch import FIRMWARE
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.devices.scratch import FIRMWARE
 from tinykit.link import messages
 from tinykit.link.frames import Frame, FrameReader
 

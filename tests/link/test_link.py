@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from devices.scratch import HIDDEN, Scratch
-from devices.wire import Device, Wire
 
+from tests.devices.scratch import HIDDEN, Scratch
+from tests.devices.wire import Device, Wire
 from tinykit.errors import LinkError, UsageError
 from tinykit.link import Client
 from tinykit.link.frames import Frame

@@ -168,7 +168,7 @@ class HostSide:
 
     def run(self, sample: Sample, last: int = ALL_OPERATORS) -> Outcome:
         """One inference or training step, traced over the operators 0 … `last`."""
-            self.reference.trace(last)
+        self.reference.trace(last)
         if sample.label is None:
             values = _output_values(self.reference.infer(sample.input))
         else:
