@@ -58,21 +58,23 @@ class AveragePoolGrad(Operator[PoolGradAttributes]):
         kernel = attributes.window.kernel
         patches = np.broadcast_to(spread[:, :, None, None, :], (oh, ow, *kernel, channels))
         acc = attributes.window.scatter(patches, *attributes.input_size)
-        exponent = 0 if run.real else run.graph[op.inputs[0]].quant.exponent - RECIPROCAL_BITS
-        shape = run.graph[op.outputs[0]].shape
-        return (gradient_result(run, op.outputs[0], acc, exponent, shape),)
+        shift = 0 if run.real else self._shift(run.graph, op)
+        return (gradient_result(run, acc, shift, attributes.shape),)
+
+    def _shift(self, graph: Graph, op: Op) -> int:
+        exponent = graph[op.inputs[0]].quant.exponent - RECIPROCAL_BITS
+        return gradient_shift(op.name, graph[op.outputs[0]].quant.exponent, exponent)
 
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         attributes = self.attributes(op)
         gradient, result = graph[op.inputs[0]], graph[op.outputs[0]]
         size = attributes.window.output_size(*attributes.input_size)
-        acc_exponent = gradient.quant.exponent - RECIPROCAL_BITS
         struct = Struct(
             "tk_pool_grad",
             {
                 "window": attributes.window.struct(attributes.input_size, size),
                 "channels": attributes.channels,
-                "shift": gradient_shift(graph, result.name, acc_exponent),
+                "shift": self._shift(graph, op),
             },
         )
         return (Call("tk_average_pool_grad_s16", struct, (gradient.name, result.name, "$trainer")),)

@@ -1,19 +1,25 @@
 """Gradient of a convolution with respect to its input.
 
-Inputs: scaled gradient int16 [1, OH, OW, O] (see channel_scale), weights [O, KH, KW, K], rest
-[O, KH, KW, C-K] or absent: the old weights, those of the forward pass.
-Output: gradient int16 of the input's shape.
+Inputs: gradient int16 [1, OH, OW, O], weights [O, KH, KW, K], rest [O, KH, KW, C-K] or absent:
+the old weights, those of the forward pass.  Output: gradient int16 of the input's shape.
+
+dx = sum over o of (g_o * s_o) * w_o with weight scales s_o: the gradient is first multiplied by
+s_o / 2^a <= 1 and rounded to int16 (row by row, in scratch), so that the sum is one over integers.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from tinykit.ir import Array, Attributes, Graph, Op
-from tinykit.ops.base import Address, Call, Cost, Operator, Struct
+from tinykit.ops.base import Address, Call, Cost, Field, Operator, Struct
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import exact
-from tinykit.ops.gradient_arithmetic import gradient_result, gradient_shift
+from tinykit.ops.gradient_arithmetic import gradient_result, gradient_shift, to_gradient
+from tinykit.ops.layer_scales import MULTIPLIER_BITS, LayerScales
 from tinykit.ops.window import Pair, Window
 
 
@@ -21,14 +27,15 @@ from tinykit.ops.window import Pair, Window
 class InputGradAttributes(Attributes):
     """window of the forward op; sizes (H, W) and (OH, OW); shape: of the input tensor.
 
-    weight_exponent: the gradient comes divided by 2**weight_exponent (see channel_scale).
+    inner_exponent: of the scaled gradient, calibrated like a tensor's.
     """
 
     window: Window
     input_size: Pair
     output_size: Pair
     shape: tuple[int, ...]
-    weight_exponent: int
+    scales: LayerScales
+    inner_exponent: int = 0
 
 
 class Conv2DInputGrad(Operator[InputGradAttributes]):
@@ -37,23 +44,38 @@ class Conv2DInputGrad(Operator[InputGradAttributes]):
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         return (self.attributes(op).shape,)
 
-    def _acc_exponent(self, graph: Graph, op: Op) -> int:
-        return graph[op.inputs[0]].quant.exponent + self.attributes(op).weight_exponent
+    def _scaled(self, op: Op, run: Run) -> Array:
+        """The scaled gradient [OH * OW, O] as float64: real, or integers."""
+        attributes = self.attributes(op)
+        scales = attributes.scales
+        gradient = run[op.inputs[0]].reshape(-1, run.graph[op.inputs[1]].shape[0])
+        if run.real:
+            scaled = gradient * (np.array(scales.weights) / math.ldexp(1.0, scales.weight_exponent))
+            run.peaks[op.name] = float(np.abs(scaled).max(initial=0.0))
+            return np.asarray(scaled)
+        product = gradient.astype(np.int64) * scales.channel_multipliers()
+        return exact(to_gradient(product, self._scale_shift(run.graph, op), run.step))
+
+    def _scale_shift(self, graph: Graph, op: Op) -> int:
+        exponent = graph[op.inputs[0]].quant.exponent - MULTIPLIER_BITS
+        return gradient_shift(op.name, self.attributes(op).inner_exponent, exponent)
+
+    def _shift(self, graph: Graph, op: Op) -> int:
+        attributes = self.attributes(op)
+        exponent = attributes.inner_exponent + attributes.scales.weight_exponent
+        return gradient_shift(op.name, graph[op.outputs[0]].quant.exponent, exponent)
 
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         attributes = self.attributes(op)
         weights = exact(run.joined(op.inputs[1], op.inputs[2]))
-        channels = weights.shape[0]
-        gradient = run[op.inputs[0]].reshape(-1, channels).astype("float64")
-        patches = gradient @ weights.reshape(channels, -1)
+        patches = self._scaled(op, run) @ weights.reshape(weights.shape[0], -1)
         oh, ow = attributes.output_size
         spread = patches.reshape(oh, ow, *attributes.window.kernel, -1)
         acc = attributes.window.scatter(spread, *attributes.input_size)
         if run.real:
-            acc = acc * 2.0**attributes.weight_exponent
+            acc = acc * math.ldexp(1.0, attributes.scales.weight_exponent)
             return (acc.reshape(attributes.shape),)
-        exponent = self._acc_exponent(run.graph, op)
-        return (gradient_result(run, op.outputs[0], acc, exponent, attributes.shape),)
+        return (gradient_result(run, acc, self._shift(run.graph, op), attributes.shape),)
 
     def cost(self, graph: Graph, op: Op) -> Cost:
         kh, kw = self.attributes(op).window.kernel
@@ -65,20 +87,29 @@ class Conv2DInputGrad(Operator[InputGradAttributes]):
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         attributes = self.attributes(op)
         weights, rest = graph[op.inputs[1]], op.inputs[2]
-        struct = Struct(
-            "tk_conv2d_input_grad",
-            {
-                "window": attributes.window.struct(attributes.input_size, attributes.output_size),
-                "weights": Address(weights.name),
-                "weights_rest": Address(rest) if rest else None,
-                "input_channels": graph[op.outputs[0]].shape[-1],
-                "split": weights.shape[-1],
-                "output_channels": weights.shape[0],
-                "shift": gradient_shift(graph, op.outputs[0], self._acc_exponent(graph, op)),
-            },
-        )
-        arguments = (op.inputs[0], op.outputs[0], "$trainer")
-        return (Call("tk_conv2d_input_grad_s16", struct, arguments),)
+        outputs = weights.shape[0]
+        fields: dict[str, Field] = {
+            "window": attributes.window.struct(attributes.input_size, attributes.output_size),
+            "weights": Address(weights.name),
+            "weights_rest": Address(rest) if rest else None,
+            **attributes.scales.fields(),
+            "scale": attributes.scales.channel_constant,
+            "input_channels": graph[op.outputs[0]].shape[-1],
+            "split": weights.shape[-1],
+            "output_channels": outputs,
+            "ring": ring_rows(attributes.window),
+            "scale_shift": self._scale_shift(graph, op),
+            "shift": self._shift(graph, op),
+        }
+        scratch = 2 * outputs * (1 + ring_rows(attributes.window) * attributes.output_size[1])
+        arguments = (op.inputs[0], op.outputs[0], "$scratch", "$trainer")
+        struct = Struct("tk_conv2d_input_grad", fields)
+        return (Call("tk_conv2d_input_grad_s16", struct, arguments, scratch),)
+
+
+def ring_rows(window: Window) -> int:
+    """Rows of the output that one row of the input is seen by, at most."""
+    return (window.kernel[0] - 1) * window.dilation[0] // window.stride[0] + 1
 
 
 OPERATOR = Conv2DInputGrad()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from tinykit.ir import Array, Attributes, Graph, Op
+from tinykit.ir import Array, Graph, Op
 from tinykit.ops.activation_mask import Limits
-from tinykit.ops.channel_scale import ChannelScaleAttributes
 from tinykit.ops.conv2d_input_grad import InputGradAttributes
 from tinykit.ops.conv2d_update import WeightUpdateAttributes
 from tinykit.ops.convolution_scales import joined_scales
@@ -43,7 +42,7 @@ def map_sizes(graph: Graph, op: Op) -> tuple[Pair, Pair]:
 def convolution_gradient(
     op: Op, tape: Tape, window: Window, activation: str, multipliers: tuple[Array, Array]
 ) -> None:
-    """Mask, weight update, bias update, channel scale and input gradient of one layer.
+    """Mask, weight update, bias update and input gradient of one layer.
 
     multipliers: (multiplier, shift) of the forward pass, per output channel or one.
     """
@@ -64,14 +63,9 @@ def convolution_gradient(
     if bias and tape.trains(bias):
         tape.update("bias_update", op, (gradient,), bias, UpdateAttributes(scales=scales))
     if tape.wants(x.name):  # before the update: the gradient is that of the old weights
-        shape = graph[op.outputs[0]].shape
-        attributes: Attributes = ChannelScaleAttributes(scales)
-        scaled = tape.emit("channel_scale", op, (gradient,), shape, attributes)
         kind = "depthwise_input_grad" if depthwise else "conv2d_input_grad"
-        attributes = InputGradAttributes(
-            window, input_size, output_size, x.shape, scales.weight_exponent
-        )
-        result = tape.emit(kind, op, (scaled, weights.name, rest), x.shape, attributes)
+        attributes = InputGradAttributes(window, input_size, output_size, x.shape, scales)
+        result = tape.emit(kind, op, (gradient, weights.name, rest), x.shape, attributes)
         tape.contribute(x.name, result)
     if tape.trains(weights.name):
         tape.update(

@@ -68,7 +68,7 @@ class DepthwiseUpdate(Operator[WeightUpdateAttributes]):
                 "window": attributes.window.struct(attributes.input_size, attributes.output_size),
                 "update": update_struct(op, constant, attributes),
                 "channels": x.shape[-1],
-                "multiplier": gradient.shape[-1] // x.shape[-1],
+                "depth_multiplier": gradient.shape[-1] // x.shape[-1],
                 "split": weights.shape[-1],
                 "input_zero_point": x.quant.zero_point0,
                 "fold_shift": fold,

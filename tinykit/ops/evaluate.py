@@ -39,6 +39,7 @@ class Run:
     step: Step = field(default_factory=Step)
     real: bool = False
     gradients: dict[str, Array] = field(default_factory=dict)  # float64, of each parameter
+    peaks: dict[str, float] = field(default_factory=dict)  # of values inside an op, by its name
 
     def __getitem__(self, name: str) -> Array:
         return self.values[name]

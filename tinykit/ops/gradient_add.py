@@ -9,7 +9,6 @@ from tinykit.ops.base import Call, Operator, Struct
 from tinykit.ops.evaluate import Run
 from tinykit.ops.gradient_arithmetic import gradient_result, gradient_shift
 
-
 LARGEST_SHIFT = 30
 
 
@@ -35,7 +34,8 @@ class GradientAdd(Operator[Attributes]):
             return (a + b,)
         low, shift_a, shift_b = self._exponents(run.graph, op)
         acc = (a.astype(np.int64) << shift_a) + (b.astype(np.int64) << shift_b)
-        return (gradient_result(run, op.outputs[0], acc, low, a.shape),)
+        shift = gradient_shift(op.name, run.graph[op.outputs[0]].quant.exponent, low)
+        return (gradient_result(run, acc, shift, a.shape),)
 
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         low, shift_a, shift_b = self._exponents(graph, op)
@@ -45,7 +45,7 @@ class GradientAdd(Operator[Attributes]):
                 "size": graph[op.outputs[0]].size,
                 "shift_a": shift_a,
                 "shift_b": shift_b,
-                "shift": gradient_shift(graph, op.outputs[0], low),
+                "shift": gradient_shift(op.name, graph[op.outputs[0]].quant.exponent, low),
             },
         )
         arguments = (op.inputs[0], op.inputs[1], op.outputs[0], "$trainer")

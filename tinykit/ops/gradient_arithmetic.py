@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from tinykit.errors import PlanError
-from tinykit.ir import Array, Graph, Quantization
+from tinykit.ir import Array, Quantization
 from tinykit.ops.evaluate import Run, Step
 
 FRACTION = 256  # residual units in one step of the plane in use
@@ -41,29 +41,21 @@ def to_gradient(acc: Array, shift: int, step: Step) -> Array:
     return clamped.astype(np.int16)
 
 
-def gradient_shift(graph: Graph, output: str, acc_exponent: int) -> int:
-    """Right shift from accumulators in units of 2**acc_exponent to a gradient tensor."""
-    shift = min(graph[output].quant.exponent - acc_exponent, 62)
+def gradient_shift(name: str, exponent: int, acc_exponent: int) -> int:
+    """Right shift from accumulators in units of 2**acc_exponent to gradients in 2**exponent."""
+    shift = min(exponent - acc_exponent, 62)
     if shift < -16:
         raise PlanError(
-            f"gradient {output}: sums with exponent {acc_exponent} do not fit "
-            f"{graph[output].quant.exponent}",
+            f"{name}: sums with exponent {acc_exponent} do not fit gradients with {exponent}",
             "calibrate with more samples",
         )
     return shift
 
 
-def gradient_result(
-    run: Run, output: str, acc: Array, acc_exponent: int, shape: tuple[int, ...]
-) -> Array:
-    """The output of a gradient op from integer-valued or real accumulators.
-
-    Integer mode: acc * 2**acc_exponent in real units, rounded to the output's exponent.
-    Real mode: acc is already in real units.
-    """
+def gradient_result(run: Run, acc: Array, shift: int, shape: tuple[int, ...]) -> Array:
+    """The output of a gradient op from integer-valued accumulators; real ones stay as they are."""
     if run.real:
         return acc.reshape(shape)
-    shift = gradient_shift(run.graph, output, acc_exponent)
     return to_gradient(np.rint(acc), shift, run.step).reshape(shape)
 
 

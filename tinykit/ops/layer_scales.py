@@ -15,6 +15,7 @@ from tinykit.ir import Array
 from tinykit.ops.base import Field, Table
 
 F = np.float32
+MULTIPLIER_BITS = 15
 
 
 @dataclass(frozen=True)
@@ -53,14 +54,15 @@ class LayerScales:
 
     @property
     def channel_constant(self) -> float:
-        """c with c * M = 2^15 * s_w / 2^weight_exponent, in float32."""
+        """c with c * M = 2^MULTIPLIER_BITS * s_w / 2^weight_exponent, in float32."""
         top = math.ldexp(1.0, self.weight_exponent)
-        return float(F(2.0**15 * self.output / (self.input * top)))
+        return float(F(2.0**MULTIPLIER_BITS * self.output / (self.input * top)))
 
     def channel_multipliers(self) -> Array:
-        """int16 m with m / 2^15 = s_w / 2^weight_exponent, rounded; at most 32767."""
+        """int16 m with m / 2^MULTIPLIER_BITS = s_w / 2^weight_exponent, rounded, at most 32767."""
         scaled = [F(F(self.channel_constant) * m) for m in self.real()]
-        return np.array([min(int(F(s + F(0.5))), 2**15 - 1) for s in scaled], np.int16)
+        largest = 2**MULTIPLIER_BITS - 1
+        return np.array([min(int(F(s + F(0.5))), largest) for s in scaled], np.int64)
 
     def fields(self) -> dict[str, Field]:
         """The members that C descriptors have for it."""

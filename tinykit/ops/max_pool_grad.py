@@ -31,8 +31,12 @@ class MaxPoolGrad(Operator[PoolGradAttributes]):
         gradient = run[op.inputs[0]].reshape(oh, ow, 1, channels).astype(np.float64)
         spread = (chosen * gradient).reshape(oh, ow, kh, kw, channels)
         acc = window.scatter(spread, *attributes.input_size)
-        exponent = 0 if run.real else run.graph[op.inputs[0]].quant.exponent
-        return (gradient_result(run, op.outputs[0], acc, exponent, x.shape),)
+        shift = 0 if run.real else self._shift(run.graph, op)
+        return (gradient_result(run, acc, shift, x.shape),)
+
+    def _shift(self, graph: Graph, op: Op) -> int:
+        gradient, result = graph[op.inputs[0]], graph[op.outputs[0]]
+        return gradient_shift(op.name, result.quant.exponent, gradient.quant.exponent)
 
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         attributes = self.attributes(op)
@@ -43,7 +47,7 @@ class MaxPoolGrad(Operator[PoolGradAttributes]):
             {
                 "window": attributes.window.struct(attributes.input_size, size),
                 "channels": attributes.channels,
-                "shift": gradient_shift(graph, result.name, gradient.quant.exponent),
+                "shift": self._shift(graph, op),
             },
         )
         arguments = (gradient.name, op.inputs[1], result.name, "$scratch", "$trainer")

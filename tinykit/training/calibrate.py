@@ -15,6 +15,7 @@ import numpy as np
 
 from tinykit.errors import PlanError
 from tinykit.ir import Array, Graph, Op
+from tinykit.ops.conv2d_input_grad import InputGradAttributes
 from tinykit.ops.evaluate import Step, evaluate
 from tinykit.ops.gradient_arithmetic import gradient_scale
 from tinykit.ops.registry import operator
@@ -38,6 +39,7 @@ def calibrate(
     if len(samples) == 0 or len(samples) != len(labels):
         raise PlanError(f"calibration needs samples and labels, got {len(samples)}, {len(labels)}")
     largest: dict[str, float] = {}
+    inner: dict[str, float] = {}
     backward = [op for op in graph.ops if op.phase == "backward"]
     for done, (sample, label) in enumerate(zip(samples, labels, strict=True)):
         run = evaluate(graph, {graph.inputs[0]: sample}, step=Step(label=int(label)), real=True)
@@ -45,6 +47,8 @@ def calibrate(
             for name in op.outputs:
                 peak = float(np.abs(run[name]).max(initial=0.0))
                 largest[name] = max(largest.get(name, 0.0), peak)
+        for name, peak in run.peaks.items():
+            inner[name] = max(inner.get(name, 0.0), peak)
         if progress is not None:
             progress(done + 1, len(samples))
     exponents: dict[str, int] = {}
@@ -54,17 +58,27 @@ def calibrate(
             exponent = _exponent(graph, op, largest[name], exponents)
             exponents[name] = exponent
             changed.append(replace(graph[name], quantization=gradient_scale(exponent)))
-    return graph.with_tensors(changed)
+    ops = tuple(_with_inner_exponent(op, inner, exponents) for op in graph.ops)
+    return replace(graph.with_tensors(changed), ops=ops)
+
+
+def _with_inner_exponent(op: Op, inner: dict[str, float], exponents: dict[str, int]) -> Op:
+    if op.name not in inner or not isinstance(op.attributes, InputGradAttributes):
+        return op
+    exponent = _exponent_of(inner[op.name], exponents.get(op.inputs[0], SMALLEST_EXPONENT // 2))
+    return replace(op, attributes=replace(op.attributes, inner_exponent=exponent))
+
+
+def _exponent_of(peak: float, otherwise: int) -> int:
+    """The exponent that leaves HEADROOM bits above the peak; `otherwise` when nothing arrived."""
+    if peak == 0.0:
+        return otherwise
+    return max(math.frexp(peak)[1] - (15 - HEADROOM), SMALLEST_EXPONENT)
 
 
 def _exponent(graph: Graph, op: Op, peak: float, settled: dict[str, int]) -> int:
-    if keeps_exponent(op):
-        source = op.inputs[0]
-        return settled.get(source, graph[source].quant.exponent)
-    if peak == 0.0:  # no sample reached it: as good as where it comes from
-        return settled.get(op.inputs[0], graph[op.inputs[0]].quant.exponent)
-    bits = 15 - HEADROOM
-    return max(math.frexp(peak)[1] - bits, SMALLEST_EXPONENT)
+    upstream = settled.get(op.inputs[0], graph[op.inputs[0]].quant.exponent)
+    return upstream if keeps_exponent(op) else _exponent_of(peak, upstream)
 
 
 def keeps_exponent(op: Op) -> bool:

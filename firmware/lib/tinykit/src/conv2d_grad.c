@@ -45,13 +45,13 @@ static void dot_strided_4(const int16_t *g, const int8_t *w, int32_t stride, int
     }
 }
 
-/* The gradients of input pixel (y, x) for the `width` input channels of one weight block. */
-static void pixel_gradients(const tk_conv2d_input_grad *conv, const int16_t *gradient,
+/* The gradients of input pixel (y, x) for the `width` input channels of one weight block.
+ * scaled: ring of rows of scaled output gradients. */
+static void pixel_gradients(const tk_conv2d_input_grad *conv, const int16_t *scaled,
                             const int8_t *weights, int32_t width, int32_t y, int32_t x,
                             int16_t *result, uint32_t *saturations)
 {
-    const tk_window *w = conv->window;
-    const tk_axis rows = TK_ROWS(w), columns = TK_COLUMNS(w);
+    const tk_axis rows = TK_ROWS(conv->window), columns = TK_COLUMNS(conv->window);
     const int32_t outputs = conv->output_channels;
     const int32_t stride = rows.kernel * columns.kernel * width;
     for (int32_t i = 0; i < width;) {
@@ -64,7 +64,7 @@ static void pixel_gradients(const tk_conv2d_input_grad *conv, const int16_t *gra
                 if (ox < 0) {
                     continue;
                 }
-                const int16_t *g = gradient + (oy * columns.output + ox) * outputs;
+                const int16_t *g = scaled + ((oy % conv->ring) * columns.output + ox) * outputs;
                 const int8_t *tap = weights + (ky * columns.kernel + kx) * width + i;
                 if (n == 4) {
                     dot_strided_4(g, tap, stride, outputs, total);
@@ -79,22 +79,51 @@ static void pixel_gradients(const tk_conv2d_input_grad *conv, const int16_t *gra
     }
 }
 
+/* Scales row `oy` of the output's gradient into its place in the ring. */
+static void scale_row(const tk_conv2d_input_grad *conv, const int16_t *gradient, int32_t oy,
+                      const int16_t *multipliers, int16_t *scaled, uint32_t *saturations)
+{
+    const int32_t width = conv->window->output_width, outputs = conv->output_channels;
+    const int16_t *from = gradient + oy * width * outputs;
+    int16_t *to = scaled + (oy % conv->ring) * width * outputs;
+    for (int32_t x = 0; x < width; x++) {
+        for (int32_t o = 0; o < outputs; o++) {
+            *to++ = tk_to_gradient(*from++ * multipliers[o], conv->scale_shift, saturations);
+        }
+    }
+}
+
 void tk_conv2d_input_grad_s16(const tk_conv2d_input_grad *conv, const int16_t *gradient,
-                              int16_t *result, tk_trainer *trainer)
+                              int16_t *result, int16_t *scratch, tk_trainer *trainer)
 {
     const tk_window *w = conv->window;
     const int32_t split = conv->split;
     const int32_t rest = conv->input_channels - split;
+    uint32_t *saturations = &trainer->saturations;
+    int16_t *multipliers = scratch;
+    int16_t *scaled = scratch + conv->output_channels;
+    for (int32_t o = 0; o < conv->output_channels; o++) {
+        const int32_t c = conv->per_channel ? o : 0;
+        multipliers[o] =
+            tk_channel_multiplier(conv->scale, conv->multiplier[c], conv->multiplier_shift[c]);
+    }
+    int32_t ready = 0; /* rows of the output that have been scaled */
     for (int32_t y = 0; y < w->input_height; y++) {
+        const int32_t last = tk_min((y + w->pad_top) / w->stride_height, w->output_height - 1);
+        for (; ready <= last; ready++) {
+            scale_row(conv, gradient, ready, multipliers, scaled, saturations);
+        }
         for (int32_t x = 0; x < w->input_width; x++) {
-            pixel_gradients(conv, gradient, conv->weights, split, y, x, result,
-                            &trainer->saturations);
+            pixel_gradients(conv, scaled, conv->weights, split, y, x, result, saturations);
             if (rest > 0) {
-                pixel_gradients(conv, gradient, conv->weights_rest, rest, y, x, result + split,
-                                &trainer->saturations);
+                pixel_gradients(conv, scaled, conv->weights_rest, rest, y, x, result + split,
+                                saturations);
             }
             result += split + rest;
         }
+    }
+    for (; ready < w->output_height; ready++) { /* rows that see padding alone, for the count */
+        scale_row(conv, gradient, ready, multipliers, scaled, saturations);
     }
 }
 

@@ -1,6 +1,5 @@
 /* Gradients that go element by element. */
 #include "gradient.h"
-#include "master.h"
 
 static int passes(const tk_activation_limits *limits, int8_t y)
 {
@@ -32,20 +31,6 @@ void tk_activation_grad_bits(const tk_activation_limits *limits, const int16_t *
 {
     for (uint32_t i = 0; i < limits->size; i++) {
         result[i] = (bits[i / 8] >> (i % 8)) & 1 ? gradient[i] : 0;
-    }
-}
-
-void tk_channel_scale_s16(const tk_channel_scale *scale, const int16_t *gradient, int16_t *result,
-                          tk_trainer *trainer)
-{
-    for (uint32_t c = 0; c < scale->channels; c++) {
-        const uint32_t k = scale->per_channel ? c : 0;
-        const float real = tk_multiplier_real(scale->multiplier[k], scale->multiplier_shift[k]);
-        const int32_t multiplier = tk_min((int32_t)(scale->scale * real + 0.5f), INT16_MAX);
-        for (uint32_t i = c; i < scale->pixels * scale->channels; i += scale->channels) {
-            result[i] = tk_to_gradient(gradient[i] * multiplier, scale->shift,
-                                       &trainer->saturations);
-        }
     }
 }
 

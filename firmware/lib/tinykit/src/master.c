@@ -16,15 +16,22 @@ tk_rate tk_rate_of(float rate)
     return (tk_rate){(int32_t)((bits & 0x7FFFFFu) | 0x800000u), shift};
 }
 
-float tk_multiplier_real(int32_t multiplier, int32_t shift)
+/* The multiplier M of an output channel as a float. */
+static float real_multiplier(int32_t multiplier, int32_t shift)
 {
     return (float)multiplier * tk_bits_float((uint32_t)(shift - 31 + 127) << 23);
+}
+
+int16_t tk_channel_multiplier(float scale, int32_t multiplier, int32_t shift)
+{
+    const int32_t rounded = (int32_t)(scale * real_multiplier(multiplier, shift) + 0.5f);
+    return (int16_t)tk_min(rounded, INT16_MAX);
 }
 
 tk_rate tk_update_rate(const tk_update *update, const tk_trainer *trainer, int32_t channel)
 {
     const int32_t c = update->per_channel ? channel : 0;
-    const float real = tk_multiplier_real(update->multiplier[c], update->multiplier_shift[c]);
+    const float real = real_multiplier(update->multiplier[c], update->multiplier_shift[c]);
     return tk_rate_of(real > 0.0f ? trainer->rate * (update->constant / real) : 0.0f);
 }
 

@@ -15,8 +15,8 @@ typedef struct {
     int32_t shift;
 } tk_rate;
 
-/* The multiplier M of an output channel as a float. */
-float tk_multiplier_real(int32_t multiplier, int32_t shift);
+/* m / 2^15 = a channel's weight scale over the largest's power of two: round(scale * M). */
+int16_t tk_channel_multiplier(float scale, int32_t multiplier, int32_t shift);
 
 /* The rate of an output channel in this step. */
 tk_rate tk_update_rate(const tk_update *update, const tk_trainer *trainer, int32_t channel);

@@ -90,19 +90,6 @@ void tk_activation_grad(const tk_activation_limits *limits, const int16_t *gradi
 void tk_activation_grad_bits(const tk_activation_limits *limits, const int16_t *gradient,
                              const uint8_t *bits, int16_t *result);
 
-/* result = gradient * round(scale * M) / 2^shift, per channel; M as in tk_update. */
-typedef struct {
-    const int32_t *multiplier;
-    const int8_t *multiplier_shift;
-    float scale;
-    uint32_t pixels;
-    uint16_t channels;
-    int8_t shift;
-    uint8_t per_channel;
-} tk_channel_scale;
-void tk_channel_scale_s16(const tk_channel_scale *scale, const int16_t *gradient, int16_t *result,
-                          tk_trainer *trainer);
-
 typedef struct {
     uint32_t size;
     int8_t shift_a, shift_b, shift;
@@ -128,16 +115,23 @@ typedef struct {
 } tk_pad_grad;
 void tk_pad_grad_s16(const tk_pad_grad *pad, const int16_t *gradient, int16_t *result);
 
-/* Convolutions backward.  gradient is the output's, already scaled per channel for input_grad. */
+/* Convolutions backward.  Each output channel's gradient is multiplied by its weight scale,
+ * m / 2^15 with m = round(scale * M), M as in tk_update, and shifted right by scale_shift, into
+ * scratch: 2 * O * (1 + ring * OW) bytes, where `ring` rows of outputs see one row of inputs. */
 typedef struct {
     const tk_window *window;
     const int8_t *weights;
     const int8_t *weights_rest;
+    const int32_t *multiplier;
+    const int8_t *multiplier_shift;
+    float scale;
     uint16_t input_channels, split, output_channels;
-    int8_t shift;
+    uint16_t ring;
+    int8_t scale_shift, shift;
+    uint8_t per_channel;
 } tk_conv2d_input_grad;
 void tk_conv2d_input_grad_s16(const tk_conv2d_input_grad *conv, const int16_t *gradient,
-                              int16_t *result, tk_trainer *trainer);
+                              int16_t *result, int16_t *scratch, tk_trainer *trainer);
 
 typedef struct {
     const tk_window *window;
@@ -149,20 +143,25 @@ typedef struct {
 void tk_conv2d_update_s16(const tk_conv2d_update *conv, const int16_t *gradient, const int8_t *x,
                           const tk_trainer *trainer);
 
+/* m multiplies the finished sum.  scratch: 2 * O bytes. */
 typedef struct {
     const tk_window *window;
     const int8_t *weights;
     const int8_t *weights_rest;
-    uint16_t channels, multiplier, split;
+    const int32_t *multiplier;
+    const int8_t *multiplier_shift;
+    float scale;
+    uint16_t channels, depth_multiplier, split;
     int8_t shift;
+    uint8_t per_channel;
 } tk_depthwise_input_grad;
 void tk_depthwise_input_grad_s16(const tk_depthwise_input_grad *conv, const int16_t *gradient,
-                                 int16_t *result, tk_trainer *trainer);
+                                 int16_t *result, int16_t *scratch, tk_trainer *trainer);
 
 typedef struct {
     const tk_window *window;
     const tk_update *update;
-    uint16_t channels, multiplier, split;
+    uint16_t channels, depth_multiplier, split;
     int16_t input_zero_point;
     uint8_t fold_shift;
 } tk_depthwise_update;
