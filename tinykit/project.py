@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinykit.config import CONFIG_NAME, SPLITS, Config, load_config
-from tinykit.errors import TinykitError, UsageError
+from tinykit.errors import DoesNotFitError, TinykitError, UsageError
 
 if TYPE_CHECKING:
     from tinykit.boards import Board
@@ -228,7 +228,6 @@ class Project:
 
         Raises TinykitError when the file exists, DoesNotFitError when not even the head fits.
         """
-        from tinykit.build import check_fit
         from tinykit.training.ladder import ladder, largest_that_fits, plan_text
 
         if path.exists():
@@ -237,7 +236,7 @@ class Project:
 
         def check(plan: Plan) -> None:
             with tempfile.TemporaryDirectory() as folder:
-                check_fit(self.generate(Path(folder), plan, calibration=1), board)
+                check_exact(self.generate(Path(folder), plan, calibration=1), board)
 
         plan = largest_that_fits(ladder(self.graph()), check, progress)
         path.write_text(plan_text(plan), encoding="utf-8")
@@ -309,6 +308,21 @@ class Project:
             ) as client,
         ):
             yield Session(client, manifest)
+
+
+def check_exact(manifest: Manifest, board: Board) -> None:
+    """Raise DoesNotFitError when even the exact part exceeds the board's budget."""
+    for what, items, budget in (
+        ("SRAM", manifest.memory.sram, board.sram),
+        ("flash", manifest.memory.flash, board.flash),
+    ):
+        needed = sum(items.values())
+        if needed > budget:
+            raise DoesNotFitError(
+                f"{manifest.name} needs {needed:,} B of {what} before code and stack, "
+                f"{board.name} has {budget:,} B",
+                "choose a smaller plan (`tinykit plan --write FILE`), model, or a larger board",
+            )
 
 
 def _identifier(text: str) -> str:

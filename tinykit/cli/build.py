@@ -8,13 +8,24 @@ from typing import Annotated
 import typer
 
 from tinykit.cli import output
-from tinykit.cli.options import BoardName, Json, ModelFile, PlanFile, ProjectDir, Verbose
+from tinykit.cli.options import (
+    BoardName,
+    Flash,
+    Json,
+    ModelFile,
+    PlanFile,
+    ProjectDir,
+    Sram,
+    Verbose,
+)
 
 
 def build(
     model: ModelFile = None,
     plan: PlanFile = None,
     board: BoardName = None,
+    sram: Sram = None,
+    flash: Flash = None,
     trace: Annotated[
         bool | None,
         typer.Option("--trace/--no-trace", help="Per-layer checksums, which verify needs."),
@@ -28,7 +39,9 @@ def build(
     from tinykit.report.size import size_report
 
     opened = Project.open(project, required=model is None)
-    opened = opened.override(model=model, plan=plan, board=board, trace=trace)
+    opened = opened.override(
+        model=model, plan=plan, board=board, sram=sram, flash=flash, trace=trace
+    )
     with output.progress("generating C", json) as progress:
         opened.generate(progress=progress)
     with output.status(f"building firmware for {opened.config.board.name}", json):
