@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinykit.errors import PlanError
 from tinykit.ir import Array, Graph, Op
 from tinykit.ops.base import Call, Cost, Operator, Struct
 from tinykit.ops.evaluate import Run
 from tinykit.ops.update import UpdateAttributes, apply_update, units, update_struct
+
+PIXELS_MAX = 2**16 - 1  # int16 values that an int32 surely sums
 
 
 class BiasUpdate(Operator[UpdateAttributes]):
@@ -40,6 +43,10 @@ class BiasUpdate(Operator[UpdateAttributes]):
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         gradient = graph[op.inputs[0]]
         channels = gradient.shape[-1]
+        if gradient.size // channels > PIXELS_MAX:
+            raise PlanError(
+                f"layer {op.layer}: biases of maps above {PIXELS_MAX} pixels cannot train"
+            )
         struct = Struct(
             "tk_bias_update",
             {

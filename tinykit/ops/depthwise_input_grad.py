@@ -19,7 +19,7 @@ from tinykit.ops.fixed_point import exact
 from tinykit.ops.gradient_arithmetic import gradient_result, gradient_shift
 from tinykit.ops.layer_scales import MULTIPLIER_BITS
 
-TAPS_MAX = 512  # products of int16 and int8 that an int32 surely holds
+TAPS_MAX = 511  # products of int16 and int8 that an int32 surely holds
 
 
 class DepthwiseInputGrad(Operator[InputGradAttributes]):

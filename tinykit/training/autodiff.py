@@ -142,6 +142,11 @@ def logits_of(graph: Graph) -> str:
     """The tensor the loss is computed on: the input of a final softmax, or the output."""
     producer = graph.producer(_before_reshapes(graph, graph.outputs[0]))
     if producer is not None and producer.kind == "softmax":
+        if getattr(producer.attributes, "beta", 1.0) != 1.0:
+            raise PlanError(
+                f"layer {producer.name}: the loss needs a softmax with beta 1",
+                "export the model without its softmax, or with beta = 1",
+            )
         return producer.inputs[0]
     return graph.outputs[0]
 

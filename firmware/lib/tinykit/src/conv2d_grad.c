@@ -3,8 +3,8 @@
 #include "master.h"
 #include "taps.h"
 
-/* Products of int16 and int8 that an int32 surely holds: 512 * 2^15 * 127 < 2^31. */
-#define CHUNK 512
+/* Products of int16 and int8 that an int32 surely holds: 511 * 2^15 * 2^7 < 2^31. */
+#define CHUNK 511
 
 /* sum over o of g[o] * w[o * stride] */
 static int64_t dot_strided(const int16_t *g, const int8_t *w, int32_t stride, int32_t count)

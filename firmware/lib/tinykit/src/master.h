@@ -21,13 +21,13 @@ int16_t tk_channel_multiplier(float scale, int32_t multiplier, int32_t shift);
 /* The rate of an output channel in this step. */
 tk_rate tk_update_rate(const tk_update *update, const tk_trainer *trainer, int32_t channel);
 
-/* Of a float >= 0: below 2^-38 it is zero, above 2^22 it saturates. */
+/* Of a float >= 0: below 2^-39 it is zero, from 2^23 on it saturates. */
 tk_rate tk_rate_of(float rate);
 
 /* Where the random numbers of a tensor begin in a step. */
 static inline uint32_t tk_noise_base(uint32_t seed, uint32_t step, uint32_t tensor)
 {
-    return seed * 0x9E3779B1u + step * 0x85EBCA77u + tensor * 0xC2B2AE3Du + 0x27D4EB2Fu;
+    return seed * 0xB5297A4Du + step * 0x85EBCA77u + tensor * 0xC2B2AE3Du + 0x27D4EB2Fu;
 }
 
 /* Random number `index` (murmur3's finalizer). */
