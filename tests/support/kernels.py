@@ -28,6 +28,10 @@ RUNTIME = resource_path("firmware") / "lib" / "tinykit"
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "kernels"
 FLAGS = ["-std=c11", "-O1", "-g", "-fPIC", "-shared", "-ffp-contract=off"]
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+ROW_FORMS = {
+    f"tk_{name}_s8": f"tk_{name}_row_s8"
+    for name in ("conv2d", "depthwise_conv2d", "average_pool2d", "max_pool2d", "pad")
+}
 CTYPES: dict[str, Any] = {
     "int8_t": ctypes.c_int8,
     "uint8_t": ctypes.c_uint8,
@@ -62,8 +66,11 @@ class Kernels:
     def __init__(self, library: Path) -> None:
         self.library = ctypes.CDLL(str(library))
 
-    def run(self, graph: Graph, x: Array) -> Array:
-        """The output of an inference on input `x`."""
+    def run(self, graph: Graph, x: Array, rows: bool = False) -> Array:
+        """The output of an inference on input `x`.
+
+        rows: spatial kernels make one row at a time, from a ring of the fewest input rows.
+        """
         values: dict[str, Array] = {
             name: np.ascontiguousarray(t.data).copy()
             for name, t in graph.tensors.items()
@@ -78,8 +85,44 @@ class Kernels:
             for name in op.outputs:
                 values[name] = np.full(graph[name].shape, 0x55, np.dtype(graph[name].dtype))
             for call in rule.lower(graph, op):
-                self._call(call, values)
+                if rows and call.function in ROW_FORMS:
+                    self._call_by_rows(call, values)
+                else:
+                    self._call(call, values)
         return values[graph.outputs[0]]
+
+    def _call_by_rows(self, call: Call, values: dict[str, Array]) -> None:
+        assert call.descriptor is not None
+        fields = call.descriptor.fields
+        window = fields.get("window")
+        n = {
+            k: int(v) for k, v in (window.fields if isinstance(window, Struct) else fields).items()
+        }
+        height = n.get("input_height", n.get("height", 0))
+        x = values[call.arguments[0]].reshape(height, -1)
+        if isinstance(window, Struct):
+            reach = (n["kernel_height"] - 1) * n["dilation_height"] + 1
+            rows, stride, pad = n["output_height"], n["stride_height"], n["pad_top"]
+        else:  # PAD
+            reach, rows, stride, pad = 1, n["top"] + height + n["bottom"], 1, n["top"]
+        y = values[call.arguments[1]].reshape(rows, -1)
+        ring = np.full((min(reach, height), x.shape[1]), 0x33, np.int8)
+        function = getattr(self.library, ROW_FORMS[call.function])
+        kept: list[Any] = []
+        descriptor = _struct(call.descriptor, values, kept)
+        scratch = np.zeros(call.scratch, np.int8)
+        loaded = 0
+        for oy, out in enumerate(y):
+            while loaded < min(height, oy * stride - pad + reach):
+                ring[loaded % len(ring)] = x[loaded]
+                loaded += 1
+            row = np.full(out.shape, 0x55, np.int8)
+            pointers = [ctypes.c_void_p(array.ctypes.data) for array in (ring, row, scratch)]
+            function(
+                ctypes.byref(descriptor), pointers[0], len(ring), oy, pointers[1],
+                *([pointers[2]] if call.scratch else []),
+            )  # fmt: skip
+            out[:] = row
 
     def _call(self, call: Call, values: dict[str, Array]) -> None:
         kept: list[Any] = []
@@ -122,59 +165,62 @@ class SanitizedKernels:
     """The same in a process of its own, under address and undefined-behaviour sanitizers."""
 
     def __init__(self) -> None:
-        library = build(sanitize=True)
-        runtimes = [
-            subprocess.run(
-                ["gcc", f"-print-file-name={name}"], check=True, capture_output=True, text=True
-            ).stdout.strip()
-            for name in ("libasan.so", "libubsan.so")
-        ]
-        environment = dict(
-            os.environ,
-            LD_PRELOAD=" ".join(runtimes),
-            ASAN_OPTIONS="detect_leaks=0:halt_on_error=1",
-            UBSAN_OPTIONS="print_stacktrace=1",
-            OPENBLAS_NUM_THREADS="1",
-        )
-        root = str(Path(__file__).resolve().parents[2])
-        environment["PYTHONPATH"] = os.pathsep.join(
-            [root, *filter(None, [environment.get("PYTHONPATH")])]
-        )
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.kernels", str(library)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
-        )  # fmt: skip
+        self.library = build(sanitize=True)
+        self.process: subprocess.Popen[bytes] | None = None
 
-    def run(self, graph: Graph, x: Array) -> Array:
+    def run(self, graph: Graph, x: Array, rows: bool = False) -> Array:
         """As `Kernels.run`; AssertionError when a sanitizer stopped the worker."""
+        self.process = self.process or self._start()
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        pickle.dump((graph, x), self.process.stdin)
+        pickle.dump((graph, x, rows), self.process.stdin)
         self.process.stdin.flush()
         try:
             result = pickle.load(self.process.stdout)
         except EOFError:
+            self.close()
             raise AssertionError("a sanitizer stopped the kernels (see stderr)") from None
         if isinstance(result, BaseException):
             raise result
         assert isinstance(result, np.ndarray)
         return result
 
+    def _start(self) -> subprocess.Popen[bytes]:
+        runtimes = [
+            subprocess.run(
+                ["gcc", f"-print-file-name={name}"], check=True, capture_output=True, text=True
+            ).stdout.strip()
+            for name in ("libasan.so", "libubsan.so")
+        ]
+        root = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        environment = os.environ | {
+            "LD_PRELOAD": " ".join(runtimes),
+            "ASAN_OPTIONS": "detect_leaks=0",
+            "OPENBLAS_NUM_THREADS": "1",
+            "PYTHONPATH": path,
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.support.kernels", str(self.library)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
+        )  # fmt: skip
+
     def close(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(timeout=10)
+        if self.process is not None and self.process.stdin is not None:
+            self.process.stdin.close()
+            self.process.wait(timeout=10)
+        self.process = None
 
 
 def _serve(library: str) -> None:
     kernels = Kernels(Path(library))
     while True:
         try:
-            graph, x = pickle.load(sys.stdin.buffer)
+            graph, x, rows = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
         try:
-            result: object = kernels.run(graph, x)
+            result: object = kernels.run(graph, x, rows)
         except Exception as error:  # reported to the test
             result = error
         pickle.dump(result, sys.stdout.buffer)

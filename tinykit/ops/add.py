@@ -119,7 +119,11 @@ class Add(Operator[AddAttributes]):
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
         node.expect_counts(range(2, 3))
         a, b, y = node.input(0), node.input(1), node.output()
-        if a.size < b.size or (a.size == b.size and a.shape != y.shape):
+        if (a.size, a.shape == y.shape, not a.constant) < (
+            b.size,
+            b.shape == y.shape,
+            not b.constant,
+        ):
             a, b = b, a  # the sum commutes exactly
         node.expect(
             a.shape == y.shape and repeats(a.shape, b.shape) and not a.constant,
