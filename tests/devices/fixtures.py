@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.devices.learner import Learner, make_learner
 from tests.devices.scratch import Scratch, build_device, write_scratch
 from tests.devices.wire import Device, Wire
+from tinykit.boards import Board
 
 
 @pytest.fixture(scope="session")
@@ -44,3 +46,25 @@ def wire(programs: Callable[..., Path]) -> Iterator[Wire]:
     """The training scratch model, running, behind a wire without faults."""
     with Wire(Device(programs())) as it:
         yield it
+
+
+@pytest.fixture(scope="session")
+def learner(tmp_path_factory: pytest.TempPathFactory) -> Learner:
+    """A small generated model that learns."""
+    return make_learner(tmp_path_factory.mktemp("learner"))
+
+
+@pytest.fixture(scope="session")
+def firmware(
+    learner: Learner, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., tuple[Path, Board]]:
+    """The learner's firmware for a board, each built once: (ELF file, board)."""
+    built: dict[tuple[str, bool], tuple[Path, Board]] = {}
+
+    def build(board: str = "mps2_an386", *, trace: bool = True) -> tuple[Path, Board]:
+        if (board, trace) not in built:
+            work = tmp_path_factory.mktemp(f"{board}-{trace}")
+            built[board, trace] = learner.firmware(board, work, trace=trace)
+        return built[board, trace]
+
+    return build

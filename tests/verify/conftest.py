@@ -1,0 +1,3 @@
+from tests.devices.fixtures import firmware, learner
+
+__all__ = ["firmware", "learner"]
