@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinykit.boards import Board
+from tinykit.build.bounds import check_fit
 from tinykit.build.compilers import Compiler, find_compiler
 from tinykit.build.image import read_image
 from tinykit.build.platformio import run_platformio
@@ -39,23 +40,30 @@ def build_firmware(
     extra_flags: Sequence[str] = (),
     progress: Callable[[str], None] | None = None,
     toolchain: str = "",
+    check: bool = True,
+    keep_all: bool = False,
 ) -> Firmware:
     """Compiles and links what `tinykit generate` wrote into `generated`, for `board`.
 
     `work` becomes a PlatformIO project (one per board and model: two builds in the same folder must
     not run at once). `trace` adds the running checksum over layers that `verify` uses. `toolchain`
-    is a GCC prefix or "zig"; empty for the first that is found.
+    is a GCC prefix or "zig"; empty for the first that is found. `check` refuses a model that does
+    not fit before the compiler runs; `keep_all` links functions that nobody calls, too.
 
-    The stack section is exactly as large as the bound computed from the machine code: the first
-    build of a project links twice, later ones once.
+    The stack section is exactly as large as the bound computed from the machine code: a first build
+    links with the bound known before and then once more, later builds once.
 
     Raises DoesNotFitError, BuildError (one line each; the whole output is in work/build.log).
     """
     manifest = Manifest.load(generated)
     compiler = find_compiler(toolchain)
+    bounds = check_fit(manifest, board, compiler.id).bounds if check else None
     work = work.absolute()
-    elf = write_project(work, generated, board, compiler, trace=trace, extra_flags=extra_flags)
-    planned = read_stack(work) or FIRST_STACK
+    options = {"custom_keep_all": "yes"} if keep_all else {}
+    elf = write_project(
+        work, generated, board, compiler, trace=trace, extra_flags=extra_flags, options=options
+    )
+    planned = read_stack(work) or (bounds.stack if bounds else FIRST_STACK)
     for _ in range(2):
         write_memory(work, board, planned)
         run_platformio(work, progress)
@@ -71,5 +79,6 @@ def build_firmware(
         {"sram": manifest.memory.sram, "flash": manifest.memory.flash},
         (board.sram, board.flash),
         compiler.id,
+        bounds,
     )
     return Firmware(elf, report, bound, compiler, work / "build.log")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tinykit.boards import Board
@@ -36,6 +37,7 @@ build_flags =
     -Isrc/model
     -DTK_TRACE={trace}
 {flags}
+{options}
 ; without this line a test/ folder would make every build fetch Unity from the registry
 test_framework = custom
 monitor_speed = {baud}
@@ -56,6 +58,7 @@ def write_project(
     *,
     trace: bool,
     extra_flags: Sequence[str],
+    options: Mapping[str, str],
 ) -> Path:
     """Writes the project into `work`, touching only files that change; the ELF's path to be."""
     sources = resource_path("firmware") / "src"
@@ -72,9 +75,10 @@ def write_project(
         lib=resource_path("firmware") / "lib",
         trace=int(trace),
         flags=flags,
+        options="\n".join(f"{key} = {value}" for key, value in options.items()),
         baud=board.uart.baud,
     )
-    _write(work / "platformio.ini", ini.replace("\n\n;", "\n;"))
+    _write(work / "platformio.ini", re.sub(r"\n\n+;", "\n;", ini))
     _mirror([board.manifest], work / "boards", name=f"{board.name}.json")
     _mirror(_c_files(sources), work / "src")
     _mirror(_c_files(generated), work / "src" / "model")

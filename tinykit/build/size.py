@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tinykit.build.bounds import Bounds
 from tinykit.build.image import Image, read_image
 from tinykit.build.linkmap import Piece, read_map
 from tinykit.errors import BuildError
@@ -45,7 +46,8 @@ class Item:
 @dataclass(frozen=True)
 class SizeReport:
     """All items of a firmware; sizes in bytes. `sram` and `flash` are the sums, `*_budget` what the
-    board allows. `compiler` built it, e.g. "gcc-12.2"."""
+    board allows. `compiler` built it, e.g. "gcc-12.2". `bounds` is what was known before, if it was
+    asked for."""
 
     items: tuple[Item, ...]
     sram: int
@@ -53,6 +55,7 @@ class SizeReport:
     sram_budget: int
     flash_budget: int
     compiler: str
+    bounds: Bounds | None = None
 
     def kinds(self, memory: MemoryName) -> dict[str, int]:
         """Bytes by kind, in the order of reports; kinds without bytes are left out."""
@@ -87,6 +90,7 @@ def measure(
     expected: Mapping[str, Mapping[str, int]],
     budgets: tuple[int, int],
     compiler: str,
+    bounds: Bounds | None = None,
 ) -> SizeReport:
     """Attributes every byte of `elf` (its map beside it, firmware.map).
 
@@ -103,6 +107,7 @@ def measure(
         sram_budget=budgets[0],
         flash_budget=budgets[1],
         compiler=compiler,
+        bounds=bounds,
     )
     _check_sums(image, report)
     _check_exact(elf, report, expected)

@@ -48,7 +48,11 @@ env.Append(
         *warnings,
     ],
     CPPDEFINES=list(board.get("build.defines", {}).items()),
-    LINKFLAGS=["--gc-sections", "-Map=$BUILD_DIR/firmware.map"],
+    LINKFLAGS=[
+        # custom_keep_all = yes links what nobody calls, too: for measuring it
+        "--no-gc-sections" if env.GetProjectOption("custom_keep_all", "") else "--gc-sections",
+        "-Map=$BUILD_DIR/firmware.map",
+    ],
 )
 
 if kind == "gcc":
@@ -76,7 +80,7 @@ else:
         OBJCOPY='"%s" objcopy' % compiler,
         RANLIB='"%s" ranlib' % compiler,
         LINKCOM="$LINK -o $TARGET $LINKFLAGS $SOURCES $_LIBDIRFLAGS $_LIBFLAGS",
-        LINKFLAGS=["-m", "armelf", "-O0", "--strip-debug", *env["LINKFLAGS"]],
+        LINKFLAGS=["-m", "armelf", "-O0", "--strip-debug", "-z", "max-page-size=8", *env["LINKFLAGS"]],
         TK_ZIG=compiler,
     )
     env.Append(

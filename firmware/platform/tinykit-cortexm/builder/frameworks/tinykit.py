@@ -28,6 +28,7 @@ def linker_script() -> str:
     lines = ["MEMORY", "{"]
     for name, key, access in (("FLASH", "flash", "rx"), ("RAM", "sram", "rwx")):
         size = override.get(key, board.get("tinykit.%s.bytes" % key))
+        board.update("upload.maximum_%ssize" % ("ram_" if key == "sram" else ""), size)
         origin = board.get("tinykit.%s.origin" % key)
         lines.append("  %s (%s) : ORIGIN = %s, LENGTH = %d" % (name, access, origin, size))
     lines += ["}", "TK_STACK_SIZE = %d;" % override.get("stack", 4096), ""]
@@ -87,16 +88,17 @@ env.Depends("$BUILD_DIR/firmware.elf", script)
 env.Append(CPPPATH=[support])
 if env["TK_COMPILER"] == "gcc":
     env.Append(LINKFLAGS=["-Wl,-T,%s" % script])
-    libgcc = run(env.subst("$CC"), *env["TK_MACHINE"], "-print-libgcc-file-name")
-    env.Append(LIBS=[env.File(libgcc)])
+    library = run(env.subst("$CC"), *env["TK_MACHINE"], "-print-libgcc-file-name")
     no_calls = ["-fno-builtin", "-fno-tree-loop-distribute-patterns"]
 else:
     env.Append(
         CCFLAGS=["-isystem", os.path.join(support, "libc")],
         LINKFLAGS=["-T", script],
-        LIBS=[env.File(compiler_rt())],
     )
+    library = compiler_rt()
     no_calls = ["-fno-builtin"]
+env.Append(LIBS=[env.File(library)])
+write_if_changed(os.path.join(build_dir, "compiler-library.txt"), library + "\n")
 
 uart = board.get("build.uart")
 sources = "+<startup.c> +<clock.c> +<uart_%s.c>" % uart
