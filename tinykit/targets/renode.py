@@ -23,7 +23,7 @@ def find_renode() -> str | None:
     if chosen:
         return shutil.which(chosen)
     core = Path(os.environ.get("PLATFORMIO_CORE_DIR") or Path.home() / ".platformio")
-    return shutil.which("renode") or shutil.which(core / "packages" / "tool-renode" / "renode")
+    return shutil.which("renode") or shutil.which(str(core / "packages/tool-renode/renode"))
 
 
 def script(elf: Path, platform: str, uart: str, port: int) -> str:
