@@ -84,6 +84,12 @@ def load_samples(data: DataSection, root: Path, split: Split) -> Samples:
     return load_file(root / path)
 
 
+def noise(shape: tuple[int, ...], classes: int, count: int = 64) -> Samples:
+    """Stand-ins for samples: seeded int8 noise of full range, labels in turn."""
+    x = np.random.default_rng(0).integers(-128, 128, (count, *shape)).astype(np.int8)
+    return Samples(x, np.arange(count, dtype=np.int32) % np.int32(classes), "noise")
+
+
 def load_file(path: Path) -> Samples:
     """Samples from .npz (arrays x and y), .npy (x) or .csv (numbers, the label last)."""
     try:

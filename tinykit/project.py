@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinykit.config import CONFIG_NAME, SPLITS, Config, load_config
-from tinykit.errors import DoesNotFitError, TinykitError, UsageError
+from tinykit.errors import TinykitError, UsageError
 
 if TYPE_CHECKING:
     from tinykit.boards import Board
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tinykit.codegen.manifest import Manifest
     from tinykit.compress.quantize import QuantizationReport
     from tinykit.data import Samples
+    from tinykit.host import HostModel
     from tinykit.ir import Array, Graph
     from tinykit.session import Session
     from tinykit.targets import Target
@@ -228,6 +229,7 @@ class Project:
 
         Raises TinykitError when the file exists, DoesNotFitError when not even the head fits.
         """
+        from tinykit.build.bounds import check_fit
         from tinykit.training.ladder import ladder, largest_that_fits, plan_text
 
         if path.exists():
@@ -236,7 +238,7 @@ class Project:
 
         def check(plan: Plan) -> None:
             with tempfile.TemporaryDirectory() as folder:
-                check_exact(self.generate(Path(folder), plan, calibration=1), board)
+                check_fit(self.generate(Path(folder), plan, calibration=1), board)
 
         plan = largest_that_fits(ladder(self.graph()), check, progress)
         path.write_text(plan_text(plan), encoding="utf-8")
@@ -279,6 +281,21 @@ class Project:
         budgets = (board.sram, board.flash)
         return measure(elf, manifest.symbols, expected, budgets, find_compiler("").id)
 
+    def reference(self) -> HostModel:
+        """The generated C as a library of this machine: what a device must equal."""
+        from tinykit.host import HostModel
+
+        return HostModel(self.generated_dir)
+
+    def verification_samples(self, file: Path | None = None) -> Samples:
+        """The training samples (or those of `file`); seeded noise where the project has none."""
+        from tinykit.data import noise
+
+        if file is not None or self.config.data.names("train"):
+            return self.samples("train", file)
+        manifest = self.manifest()
+        return noise(manifest.input.shape[1:], manifest.classes or 1)
+
     def start(self, firmware: Path | None = None, count_instructions: bool = False) -> Target:
         """Start firmware where the project says (or find the board at its port)."""
         from tinykit.targets import open_target
@@ -308,21 +325,6 @@ class Project:
             ) as client,
         ):
             yield Session(client, manifest)
-
-
-def check_exact(manifest: Manifest, board: Board) -> None:
-    """Raise DoesNotFitError when even the exact part exceeds the board's budget."""
-    for what, items, budget in (
-        ("SRAM", manifest.memory.sram, board.sram),
-        ("flash", manifest.memory.flash, board.flash),
-    ):
-        needed = sum(items.values())
-        if needed > budget:
-            raise DoesNotFitError(
-                f"{manifest.name} needs {needed:,} B of {what} before code and stack, "
-                f"{board.name} has {budget:,} B",
-                "choose a smaller plan (`tinykit plan --write FILE`), model, or a larger board",
-            )
 
 
 def _identifier(text: str) -> str:

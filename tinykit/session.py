@@ -16,7 +16,9 @@ from tinykit.errors import UsageError
 
 if TYPE_CHECKING:
     from tinykit.codegen.manifest import Manifest
+    from tinykit.host import HostModel
     from tinykit.link import Client
+    from tinykit.verify import VerifyResult
 
 Progress = Callable[[int, int], None]  # how many are done, of how many
 
@@ -110,6 +112,34 @@ class Session:
                 progress(done + 1, epochs * len(x))
         self.client.apply()
         return steps
+
+    def verify(
+        self,
+        reference: HostModel,
+        samples: Samples,
+        *,
+        steps: int = 200,
+        inferences: int = 10,
+        stop: bool = True,
+        progress: Progress | None = None,
+    ) -> VerifyResult:
+        """Compare the device with the host reference, bit for bit.
+
+        With `stop`, raises VerifyError naming the first layer that differs; otherwise the result
+        says so.
+        """
+        from tinykit.verify import compare, verify
+
+        run = verify if stop else compare
+        return run(
+            self.client,
+            reference,
+            self.quantize(samples),
+            samples.y,
+            steps=steps,
+            inferences=inferences,
+            progress=progress,
+        )
 
     def save(self, path: Path) -> None:
         """Write what the device has learnt to a file."""

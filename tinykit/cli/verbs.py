@@ -18,6 +18,7 @@ from tinykit.cli.quantize import quantize
 from tinykit.cli.run import run
 from tinykit.cli.size import size
 from tinykit.cli.train import train
+from tinykit.cli.verify import verify
 
 VERBS: dict[str, Callable[..., None]] = {
     "new": new,
@@ -32,6 +33,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "infer": infer,
     "train": train,
     "eval": evaluate,
+    "verify": verify,
     "flash": flash,
     "size": size,
 }
