@@ -25,17 +25,23 @@ def provide_scons(packages_dir: str) -> None:
     import SCons
 
     wanted = get_core_dependencies()["tool-scons"]  # such as "~4.41101.0", which means SCons 4.11.1
-    parts = [int(part) for part in SCons.__version__.split(".")[:3]] + [0, 0]
-    version = "4.%d%02d%02d.0" % tuple(parts[:3])
+    parts = [*(int(part) for part in SCons.__version__.split(".")[:3]), 0, 0]
+    version = f"4.{parts[0]}{parts[1]:02}{parts[2]:02}.0"
     if semantic_version.Version(version) not in semantic_version.SimpleSpec(wanted):
         version = str(semantic_version.Version.coerce(wanted.lstrip("~^=> ")))
     manifest = {
         "name": "tool-scons",
         "version": version,
-        "description": "PyPI's SCons %s" % SCons.__version__,
+        "description": f"PyPI's SCons {SCons.__version__}",
         "system": "*",
     }
-    spec = {"owner": "platformio", "id": None, "name": "tool-scons", "requirements": None, "uri": None}
+    spec = {
+        "owner": "platformio",
+        "id": None,
+        "name": "tool-scons",
+        "requirements": None,
+        "uri": None,
+    }
     installed = {"type": "tool", "name": "tool-scons", "version": version, "spec": spec}
     files = {
         "package.json": json.dumps(manifest),

@@ -46,7 +46,7 @@ def find_compiler(wanted="", package_dir=None):
     if wanted:
         if shutil.which(wanted + "gcc"):
             return "gcc", wanted
-        return None, "%sgcc does not exist (custom_toolchain or ARM_NONE_EABI_PREFIX)" % wanted
+        return None, f"{wanted}gcc does not exist (custom_toolchain or ARM_NONE_EABI_PREFIX)"
     if shutil.which("arm-none-eabi-gcc"):
         return "gcc", "arm-none-eabi-"
     if package_dir:

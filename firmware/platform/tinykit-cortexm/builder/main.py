@@ -15,7 +15,7 @@ kind, compiler = find_compiler(
     env.PioPlatform().get_package_dir("toolchain-gccarmnoneeabi"),
 )
 if kind is None:
-    sys.stderr.write("error: %s\n" % compiler)
+    sys.stderr.write(f"error: {compiler}\n")
     env.Exit(1)
 
 machine = machine_flags(kind, board.get("build.cpu"), board.get("build.fpu", ""))
@@ -72,20 +72,26 @@ if kind == "gcc":
     env.Append(CCFLAGS=["-fstack-usage", "-fno-merge-constants"])
 else:
     env.Replace(
-        AR='"%s" ar' % compiler,
-        AS='"%s" cc' % compiler,
-        CC='"%s" cc' % compiler,
-        CXX='"%s" c++' % compiler,
-        LINK='"%s" ld.lld' % compiler,
-        OBJCOPY='"%s" objcopy' % compiler,
-        RANLIB='"%s" ranlib' % compiler,
+        AR=f'"{compiler}" ar',
+        AS=f'"{compiler}" cc',
+        CC=f'"{compiler}" cc',
+        CXX=f'"{compiler}" c++',
+        LINK=f'"{compiler}" ld.lld',
+        OBJCOPY=f'"{compiler}" objcopy',
+        RANLIB=f'"{compiler}" ranlib',
         LINKCOM="$LINK -o $TARGET $LINKFLAGS $SOURCES $_LIBDIRFLAGS $_LIBFLAGS",
-        LINKFLAGS=["-m", "armelf", "-O0", "--strip-debug", "-z", "max-page-size=8", *env["LINKFLAGS"]],
+        LINKFLAGS=[
+            "-m",
+            "armelf",
+            "-O0",
+            "--strip-debug",
+            "-z",
+            "max-page-size=8",
+            *env["LINKFLAGS"],
+        ],
         TK_ZIG=compiler,
     )
-    env.Append(
-        CCFLAGS=["-fno-sanitize=all", "-fomit-frame-pointer", "-fno-stack-protector", "-g0"]
-    )
+    env.Append(CCFLAGS=["-fno-sanitize=all", "-fomit-frame-pointer", "-fno-stack-protector", "-g0"])
 
 env.Append(
     BUILDERS={
@@ -103,23 +109,21 @@ AlwaysBuild(env.Alias("nobuild", elf))
 program = env.Alias("buildprog", elf, elf)
 
 if env.subst("$UPLOAD_PROTOCOL") == "pyocd" or board.get("upload.protocol", "") == "pyocd":
+    target = board.get("tinykit.pyocd", "cortex_m")
     env.Replace(
-        UPLOADCMD='"$PYTHONEXE" -m pyocd load --no-wait --target %s $UPLOAD_FLAGS $SOURCE'
-        % board.get("tinykit.pyocd", "cortex_m")
+        # without --no-wait it waits for a probe for ever
+        UPLOADCMD=f'"$PYTHONEXE" -m pyocd load --no-wait --target {target} $UPLOAD_FLAGS $SOURCE'
     )
-env.AddPlatformTarget("upload", elf, [env.VerboseAction("$UPLOADCMD", "Uploading $SOURCE")], "Upload")
-env.AddPlatformTarget(
-    "bin", env.ElfToBin(os.path.join("$BUILD_DIR", "firmware"), elf), None, "Binary image"
-)
-if board.get("tinykit.qemu", ""):
+upload = env.VerboseAction("$UPLOADCMD", "Uploading $SOURCE")
+env.AddPlatformTarget("upload", elf, [upload], "Upload")
+image = env.ElfToBin(os.path.join("$BUILD_DIR", "firmware"), elf)
+env.AddPlatformTarget("bin", image, None, "Binary image")
+if machine := board.get("tinykit.qemu", ""):
+    command = f"qemu-system-arm -M {machine} -nographic -monitor none -serial stdio -kernel $SOURCE"
     env.AddPlatformTarget(
         "emulate",
         elf,
-        env.VerboseAction(
-            "qemu-system-arm -M %s -nographic -monitor none -serial stdio -kernel $SOURCE"
-            % board.get("tinykit.qemu"),
-            "Running $SOURCE in QEMU",
-        ),
+        env.VerboseAction(command, "Running $SOURCE in QEMU"),
         "Emulate",
         "Run the firmware in QEMU, its serial port on this terminal",
     )

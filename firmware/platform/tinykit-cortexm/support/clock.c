@@ -42,7 +42,9 @@ void tk_clock_update(void) {
 }
 
 /* Taken only where interrupts are unmasked (STM32): keeps count through long computations. */
-void tk_systick_interrupt(void) { tk_clock_update(); }
+void tk_systick_interrupt(void) {
+    tk_clock_update();
+}
 
 static uint32_t mask(void) {
     uint32_t before;
@@ -50,7 +52,9 @@ static uint32_t mask(void) {
     return before;
 }
 
-static void restore(uint32_t before) { __asm volatile("msr primask, %0" ::"r"(before) : "memory"); }
+static void restore(uint32_t before) {
+    __asm volatile("msr primask, %0" ::"r"(before) : "memory");
+}
 
 uint32_t tk_board_milliseconds(void) {
     uint32_t before = mask();
@@ -71,4 +75,6 @@ uint32_t tk_board_cycles(void) {
     return now;
 }
 
-uint32_t tk_board_clock(void) { return clock_hz; }
+uint32_t tk_board_clock(void) {
+    return clock_hz;
+}

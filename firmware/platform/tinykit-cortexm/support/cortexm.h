@@ -23,10 +23,18 @@
 
 #define TK_ICSR_PENDSTCLR (1u << 25)
 
-static inline void tk_irq_mask(void) { __asm volatile("cpsid i" ::: "memory"); }
-static inline void tk_irq_unmask(void) { __asm volatile("cpsie i" ::: "memory"); }
-static inline void tk_barrier(void) { __asm volatile("dsb\n\tisb" ::: "memory"); }
-static inline void tk_wait_for_interrupt(void) { __asm volatile("dsb\n\twfi" ::: "memory"); }
+static inline void tk_irq_mask(void) {
+    __asm volatile("cpsid i" ::: "memory");
+}
+static inline void tk_irq_unmask(void) {
+    __asm volatile("cpsie i" ::: "memory");
+}
+static inline void tk_barrier(void) {
+    __asm volatile("dsb\n\tisb" ::: "memory");
+}
+static inline void tk_wait_for_interrupt(void) {
+    __asm volatile("dsb\n\twfi" ::: "memory");
+}
 
 /* Between the files of this folder. */
 void tk_clock_init(uint32_t hz);

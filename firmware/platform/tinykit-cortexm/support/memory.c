@@ -117,6 +117,10 @@ void __aeabi_memset8(void *to, size_t n, int value) ALIAS("__aeabi_memset");
 void __aeabi_memclr(void *to, size_t n);
 void __aeabi_memclr4(void *to, size_t n) ALIAS("__aeabi_memclr");
 void __aeabi_memclr8(void *to, size_t n) ALIAS("__aeabi_memclr");
-void __aeabi_memset(void *to, size_t n, int value) { memset(to, value, n); }
-void __aeabi_memclr(void *to, size_t n) { memset(to, 0, n); }
+void __aeabi_memset(void *to, size_t n, int value) {
+    memset(to, value, n);
+}
+void __aeabi_memclr(void *to, size_t n) {
+    memset(to, 0, n);
+}
 #endif

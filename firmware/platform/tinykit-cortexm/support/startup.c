@@ -61,8 +61,8 @@ _Noreturn void tk_board_reset(void) {
     }
 }
 
-/* The stack may be what broke: it is given up and the report runs on a fresh one. The old pointer is
- * the saved frame. On Armv8-M the stack limit guards the same boundary. */
+/* The stack may be what broke: it is given up and the report runs on a fresh one. The old pointer
+ * is the saved frame. On Armv8-M the stack limit guards the same boundary. */
 __attribute__((naked, used)) void tk_unhandled(void) {
     __asm volatile("cpsid i\n\t"
                    "mov r0, sp\n\t"

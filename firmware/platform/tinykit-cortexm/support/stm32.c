@@ -37,7 +37,8 @@ static void caches_on(void) {
     uint32_t sets = (ccsidr >> 13) & 0x7FFFu, ways = (ccsidr >> 3) & 0x3FFu;
     for (uint32_t set = 0; set <= sets; set++) {
         for (uint32_t way = 0; way <= ways; way++) {
-            TK_REGISTER(0xE000EF60u) = (set << 5) | (way << 30); /* DCISW: 4 ways of 32-byte lines */
+            TK_REGISTER(0xE000EF60u) =
+                (set << 5) | (way << 30); /* DCISW: 4 ways of 32-byte lines */
         }
     }
     tk_barrier();
@@ -77,7 +78,8 @@ static void pin_alternate_7(uint32_t port, uint32_t pin) {
     (void)RCC_AHB1ENR; /* two cycles until the port answers */
     uint32_t shift = 4u * (pin % 8u), bank = 0x20u + 4u * (pin / 8u);
     GPIO(port, bank) = (GPIO(port, bank) & ~(0xFu << shift)) | (7u << shift);
-    GPIO(port, 0x0Cu) = (GPIO(port, 0x0Cu) & ~(3u << (2u * pin))) | (1u << (2u * pin)); /* pull up */
+    GPIO(port, 0x0Cu) =
+        (GPIO(port, 0x0Cu) & ~(3u << (2u * pin))) | (1u << (2u * pin)); /* pull up */
     GPIO(port, 0x00u) = (GPIO(port, 0x00u) & ~(3u << (2u * pin))) | (2u << (2u * pin));
 }
 

@@ -1,12 +1,13 @@
-/* Arm CMSDK APB UART (DDI 0479): the MPS2 and MPS3 images of QEMU and Renode. Polled with interrupts
- * masked for ever; the receive interrupt only ends WFI. See tk_board.h for why. */
+/* Arm CMSDK APB UART (DDI 0479): the MPS2 and MPS3 images of QEMU and Renode. Polled with
+ * interrupts masked for ever; the receive interrupt only ends WFI. See tk_board.h for why. */
 #include "cortexm.h"
 #include "tk_board.h"
 
 #define UART_DATA TK_REGISTER(TK_UART_BASE + 0x00u)
 #define UART_STATE TK_REGISTER(TK_UART_BASE + 0x04u) /* bit 0 transmit full, bit 1 receive full */
 #define UART_CTRL TK_REGISTER(TK_UART_BASE + 0x08u)
-#define UART_INTERRUPT TK_REGISTER(TK_UART_BASE + 0x0Cu) /* write 1 to clear: bit 0 tx, bit 1 rx */
+#define UART_INTERRUPT TK_REGISTER(TK_UART_BASE + 0x0Cu) /* write 1 to clear: bit 0 tx, bit 1 rx \
+                                                          */
 #define UART_DIVIDER TK_REGISTER(TK_UART_BASE + 0x10u)
 
 #define TX_FULL 1u
@@ -20,7 +21,9 @@ void tk_board_init(void) {
     TK_NVIC_ISER(TK_UART_IRQ / 32u) = 1u << (TK_UART_IRQ % 32u);
 }
 
-int tk_board_read(void) { return UART_STATE & RX_FULL ? (int)(UART_DATA & 0xFFu) : -1; }
+int tk_board_read(void) {
+    return UART_STATE & RX_FULL ? (int)(UART_DATA & 0xFFu) : -1;
+}
 
 void tk_board_write(uint8_t byte) {
     while (UART_STATE & TX_FULL) {

@@ -27,11 +27,11 @@ def linker_script() -> str:
             override = json.load(file)
     lines = ["MEMORY", "{"]
     for name, key, access in (("FLASH", "flash", "rx"), ("RAM", "sram", "rwx")):
-        size = override.get(key, board.get("tinykit.%s.bytes" % key))
+        size = override.get(key, board.get(f"tinykit.{key}.bytes"))
         board.update("upload.maximum_%ssize" % ("ram_" if key == "sram" else ""), size)
-        origin = board.get("tinykit.%s.origin" % key)
-        lines.append("  %s (%s) : ORIGIN = %s, LENGTH = %d" % (name, access, origin, size))
-    lines += ["}", "TK_STACK_SIZE = %d;" % override.get("stack", 4096), ""]
+        origin = board.get(f"tinykit.{key}.origin")
+        lines.append(f"  {name} ({access}) : ORIGIN = {origin}, LENGTH = {size}")
+    lines += ["}", f"TK_STACK_SIZE = {override.get('stack', 4096)};", ""]
     with open(os.path.join(support, "cortexm.ld"), encoding="utf-8") as file:
         return "\n".join(lines) + file.read()
 
@@ -49,7 +49,7 @@ def write_if_changed(path: str, text: str) -> None:
 def run(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
-        sys.stderr.write("error: %s\n%s\n" % (" ".join(command), done.stderr))
+        sys.stderr.write("error: {}\n{}\n".format(" ".join(command), done.stderr))
         env.Exit(1)
     return done.stdout.strip()
 
@@ -71,7 +71,7 @@ def compiler_rt() -> str:
             if line.strip().startswith((".lib_dir", '"lib_dir"'))
         )
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        part = "%s.%d" % (path, os.getpid())
+        part = f"{path}.{os.getpid()}"
         run(
             *(zig, "build-lib", os.path.join(lib, "compiler_rt.zig"), "--name", "compiler_rt"),
             *("-target", target, cpu, "-OReleaseSmall", "-fstrip"),
@@ -87,7 +87,7 @@ env.Depends("$BUILD_DIR/firmware.elf", script)
 
 env.Append(CPPPATH=[support])
 if env["TK_COMPILER"] == "gcc":
-    env.Append(LINKFLAGS=["-Wl,-T,%s" % script])
+    env.Append(LINKFLAGS=[f"-Wl,-T,{script}"])
     library = run(env.subst("$CC"), *env["TK_MACHINE"], "-print-libgcc-file-name")
     no_calls = ["-fno-builtin", "-fno-tree-loop-distribute-patterns"]
 else:
@@ -101,7 +101,7 @@ env.Append(LIBS=[env.File(library)])
 write_if_changed(os.path.join(build_dir, "compiler-library.txt"), library + "\n")
 
 uart = board.get("build.uart")
-sources = "+<startup.c> +<clock.c> +<uart_%s.c>" % uart
+sources = f"+<startup.c> +<clock.c> +<uart_{uart}.c>"
 if uart == "stm32":
     sources += " +<stm32.c>"
 env.BuildSources(os.path.join("$BUILD_DIR", "support"), support, sources)
@@ -110,3 +110,16 @@ memory_env = env.Clone()
 memory_env.Append(CCFLAGS=no_calls)
 target = os.path.join("$BUILD_DIR", "support", "memory.o")
 env.Append(PIOBUILDFILES=memory_env.Object(target, os.path.join(support, "memory.c")))
+
+
+def uncached(env, node):
+    """Objects of the project itself: they differ from project to project, sharing them is waste."""
+    objects = env.Object(node)
+    env.NoCache(objects)
+    return objects
+
+
+# build_cache_dir shares the runtime's objects among projects. The ELF must not come from there: its
+# map, which the linker writes beside it, would be missing.
+env.AddBuildMiddleware(uncached, os.path.join(env.subst("$PROJECT_SRC_DIR"), "*"))
+env.NoCache(os.path.join("$BUILD_DIR", "firmware.elf"))
