@@ -1,0 +1,122 @@
+"""Networks that between them have every operator, geometry and fork that training must handle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.support.networks import Network
+
+
+def strided(per_channel: bool = True) -> tuple[Network, str]:
+    net = Network((1, 13, 11, 3), seed=1, per_channel=per_channel, input_zero_point=5)
+    x = net.conv("x", 8, (3, 5), (2, 2))
+    x = net.conv(x, 12, (1, 1), activation="relu6")
+    x = net.conv(x, 10, (3, 2), (2, 1), padding="valid", activation="none")
+    return net, net.dense(net.mean(x), 5)
+
+
+def per_tensor() -> tuple[Network, str]:
+    return strided(per_channel=False)
+
+
+def residual() -> tuple[Network, str]:
+    net = Network((1, 12, 12, 3), seed=2, input_zero_point=-128)
+    trunk = net.conv("x", 8, stride=(2, 2))
+    for stride in ((1, 1), (1, 1)):
+        x = net.conv(trunk, 24, (1, 1), activation="relu6")
+        x = net.depthwise(x, stride=stride, activation="relu6")
+        trunk = net.add(trunk, net.conv(x, 8, (1, 1), activation="none"))
+    x = net.conv(trunk, 16, (1, 1))
+    return net, net.softmax(net.dense(net.mean(x), 6))
+
+
+def three_way_fork() -> tuple[Network, str]:
+    """One tensor read three times, adds with fused ReLU, and a sum with itself."""
+    net = Network((1, 8, 10, 4), seed=3, input_zero_point=127)
+    trunk = net.conv("x", 6, (3, 3), padding="valid")
+    left = net.conv(trunk, 6, (3, 3), activation="none")
+    right = net.conv(trunk, 6, (1, 1), activation="none")
+    x = net.add(net.add(left, right, "relu"), trunk, "relu")
+    x = net.add(x, x)
+    return net, net.dense(net.flatten(net.max_pool(x, (2, 2), (2, 2), "valid")), 4)
+
+
+def dilated() -> tuple[Network, str]:
+    net = Network((1, 14, 13, 2), seed=4)
+    x = net.conv("x", 6, (3, 3), dilation=(2, 3), padding="valid")
+    x = net.depthwise(x, 1, (3, 2), dilation=(3, 1))
+    x = net.conv(x, 6, (3, 3), (2, 3), dilation=(2, 1), padding=(1, 3, 2, 0))
+    return net, net.dense(net.flatten(x), 3)
+
+
+def depthwise_multipliers() -> tuple[Network, str]:
+    net = Network((1, 11, 9, 3), seed=5, input_zero_point=-30)
+    x = net.depthwise("x", 2, (3, 3), (2, 2))
+    x = net.depthwise(x, 3, (5, 2), (2, 1), activation="none")
+    x = net.depthwise(x, 1, (2, 3), (1, 1), (2, 2), padding="valid")
+    return net, net.dense(net.mean(net.conv(x, 8, (1, 1))), 5)
+
+
+def pools() -> tuple[Network, str]:
+    """Averages with borders, maxima with ties, pools that clamp."""
+    net = Network((1, 15, 14, 3), seed=6)
+    x = net.conv("x", 6)
+    x = net.max_pool(x, (3, 3), (2, 2))
+    x = net.average_pool(net.conv(x, 8, (1, 1), activation="none"), (3, 3), (2, 2))
+    x = net.max_pool(x, (2, 2), (1, 1), "same", "relu")
+    x = net.average_pool(net.conv(x, 8, (3, 3), activation="none"), (2, 3), (1, 1), "valid", "relu")
+    return net, net.dense(net.flatten(x), 4)
+
+
+def padded() -> tuple[Network, str]:
+    net = Network((1, 9, 9, 3), seed=7, input_zero_point=40)
+    x = net.pad(net.conv("x", 6), ((0, 0), (1, 2), (0, 1), (1, 0)))
+    x = net.max_pool(x, (3, 3), (2, 2), "valid")
+    x = net.pad(net.conv(x, 8, (1, 1), activation="none"), ((0, 0), (1, 0), (2, 1), (0, 0)))
+    return net, net.dense(net.flatten(net.average_pool(x, (2, 2), (2, 2), "valid")), 4)
+
+
+def one_dimensional() -> tuple[Network, str]:
+    """As Keras exports Conv1D: an axis of length one comes and goes."""
+    net = Network((1, 40, 6), seed=8, input_zero_point=3)
+    x = net.reshape("x", (1, 1, 40, 6))
+    x = net.conv(x, 10, (1, 5), (1, 2))
+    x = net.conv(x, 12, (1, 3), dilation=(1, 2))
+    x = net.max_pool(x, (1, 2), (1, 2), "valid")
+    x = net.mean(net.reshape(x, (1, 10, 12)))
+    return net, net.softmax(net.dense(net.dense(x, 16, "relu"), 7))
+
+
+def separate_activations() -> tuple[Network, str]:
+    """ReLUs of their own, with another quantization than their input's; no biases."""
+    net = Network((1, 8, 8, 3), seed=9)
+    x = net.relu(net.conv("x", 8, (3, 3), activation="none", bias=False))
+    x = net.relu(net.conv(x, 8, (3, 3), (2, 2), activation="none"), "relu6")
+    skip = net.conv(x, 8, (1, 1), activation="none")
+    x = net.relu(net.add(skip, net.depthwise(skip, activation="none")))
+    return net, net.dense(net.flatten(net.average_pool(x, (4, 4), (4, 4))), 5, bias=False)
+
+
+def rows_of_pixels() -> tuple[Network, str]:
+    """Fully connected layers over many rows, and a convolution as the classifier."""
+    net = Network((1, 6, 7, 5), seed=10, input_zero_point=-100)
+    x = net.dense("x", 9, "relu")
+    x = net.dense(x, 6, "relu")
+    x = net.conv(x, 5, (6, 7), padding="valid", activation="none")
+    return net, net.reshape(x, (1, 5))
+
+
+Architecture = Callable[[], tuple[Network, str]]
+ARCHITECTURES: tuple[Architecture, ...] = (
+    strided,
+    per_tensor,
+    residual,
+    three_way_fork,
+    dilated,
+    depthwise_multipliers,
+    pools,
+    padded,
+    one_dimensional,
+    separate_activations,
+    rows_of_pixels,
+)

@@ -1,0 +1,209 @@
+"""The gradients of a quantized network as TensorFlow finds them: the judge of tinykit's.
+
+The network is built anew from a forward graph's tensors and attributes, in float64.  Each layer
+computes from the dequantized integer activations of the integer forward pass; rounding is passed
+straight through, then the value is clamped as the integers are; the gradient of the clamp is
+TensorFlow's own.  Logits are not clamped.  No gradient code of tinykit is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tinykit.ir import Array, Graph, Op, Tensor
+
+Value = Any  # tf.Tensor
+
+
+def dequantized(tensor: Tensor, codes: Array) -> Array:
+    """Real values in float64; scales may be per channel along the quantization's axis."""
+    quant = tensor.quant
+    scale, zero = np.array(quant.scale), np.array(quant.zero_point)
+    if len(scale) > 1:
+        shape = [1] * codes.ndim
+        shape[quant.axis or 0] = len(scale)
+        scale, zero = scale.reshape(shape), zero.reshape(shape)
+    return np.asarray((codes.astype(np.float64) - zero) * scale)
+
+
+class Network:
+    """One forward pass in TensorFlow over given integer activations.
+
+    codes: the integer value of every forward tensor and parameter, by name.
+    """
+
+    def __init__(self, graph: Graph, codes: Mapping[str, Array], logits: str) -> None:
+        self.graph, self.codes, self.logits = graph, codes, logits
+        self.unclamped = {logits}
+        for op in reversed(graph.ops):
+            if op.kind == "reshape" and op.outputs[0] in self.unclamped:
+                self.unclamped.add(op.inputs[0])
+        self.variables: dict[str, Value] = {}
+        self.values: dict[str, Value] = {}
+
+    def parameter(self, name: str, real: Array) -> Value:
+        if self.graph[name].storage != "parameters":
+            return tf.constant(real)
+        self.variables[name] = tf.Variable(real)
+        return self.variables[name]
+
+    def weights(self, op: Op) -> Value:
+        """Both blocks of a layer's weights as one tensor, [O, KH, KW, C] or its kind."""
+        blocks = [op.inputs[1], *(name for name in op.inputs[3:] if name)]
+        return tf.concat(
+            [self.parameter(n, dequantized(self.graph[n], self.codes[n])) for n in blocks], -1
+        )
+
+    def bias(self, op: Op) -> Value:
+        name = op.inputs[2] if len(op.inputs) > 2 else ""
+        if not name:
+            return 0.0
+        scales = np.concatenate(
+            [self.graph[n].quant.scale for n in (op.inputs[1], *op.inputs[3:4]) if n]
+        )
+        if op.kind != "depthwise_conv2d" or len(set(scales)) == 1:
+            scales = np.array(self.graph[op.inputs[1]].quant.scale)
+        step = self.graph[op.inputs[0]].quant.scale0 * scales
+        return self.parameter(name, self.codes[name] * step)
+
+    def run(self) -> Value:
+        """The logits."""
+        self.values[self.graph.inputs[0]] = self._codes_of(self.graph.inputs[0])
+        for op in self.graph.ops:
+            if op.phase != "forward" or op.kind == "activation_mask":
+                continue
+            real = getattr(self, f"_{op.kind}")(op)
+            name = op.outputs[0]
+            self.values[name] = self._settled(op, real)
+            if name == self.logits:
+                return self.values[name]
+        raise AssertionError(f"{self.logits} is never made")
+
+    def _codes_of(self, name: str) -> Value:
+        return tf.constant(dequantized(self.graph[name], self.codes[name]))
+
+    def _settled(self, op: Op, real: Value) -> Value:
+        """`real` rounded and clamped with its gradient, then of exactly the integer's value.
+
+        Inside the clamp's ends the rounded value is the integer that the forward pass found.  At
+        an end itself a clamp's gradient is a convention: 0, as TensorFlow's relu has it.  Averages
+        and largest values never leave their inputs' range, so of those only MEAN, which
+        rescales, is clamped.
+        """
+        name = op.outputs[0]
+        if op.kind in ("reshape", "pad"):
+            return real
+        quant = self.graph[name].quant
+        activation = getattr(op.attributes, "activation", "none")
+        activation = op.kind if op.kind in ("relu", "relu6") else activation
+        low, high = -128.0 - quant.zero_point0, 127.0 - quant.zero_point0
+        if activation in ("relu", "relu6"):
+            low = max(low, 0.0)
+        if activation == "relu6":
+            high = min(high, np.rint(6.0 / quant.scale0))
+        code = real / quant.scale0
+        if activation != "none" or not ("pool" in op.kind or name in self.unclamped):
+            known = self.codes[name].astype(np.float64) - quant.zero_point0
+            nearest = tf.round(code)
+            nearest = tf.where(known <= low, tf.minimum(nearest, low), known)
+            nearest = tf.where(known >= high, tf.maximum(tf.round(code), high), nearest)
+            code = code + tf.stop_gradient(nearest - code)
+            if activation == "relu6":
+                code = tf.nn.relu6(code * quant.scale0) / quant.scale0
+            code = high - tf.nn.relu(high - (low + tf.nn.relu(code - low)))
+        value = code * quant.scale0
+        return value + tf.stop_gradient(self._codes_of(name) - value)
+
+    # --- operators --------------------------------------------------------------------------------
+
+    def _input(self, op: Op, index: int = 0) -> Value:
+        name = op.inputs[index]
+        return self.values[name] if name in self.values else self._codes_of(name)
+
+    def _padded(self, op: Op) -> Value:
+        top, bottom, left, right = op.attributes.padding  # type: ignore[attr-defined]
+        return tf.pad(self._input(op), [[0, 0], [top, bottom], [left, right], [0, 0]])
+
+    def _conv2d(self, op: Op) -> Value:
+        stride, dilation = _geometry(op)
+        kernel = _dilated(tf.transpose(self.weights(op), [1, 2, 3, 0]), dilation)
+        return tf.nn.conv2d(self._padded(op), kernel, stride, "VALID") + self.bias(op)
+
+    def _depthwise_conv2d(self, op: Op) -> Value:
+        (down, right), dilation = _geometry(op)
+        weights = self.weights(op)
+        _, kh, kw, outputs = weights.shape
+        channels = self.graph[op.inputs[0]].shape[-1]
+        kernel = _dilated(tf.reshape(weights, [kh, kw, channels, outputs // channels]), dilation)
+        every = tf.nn.depthwise_conv2d(self._padded(op), kernel, [1, 1, 1, 1], "VALID")
+        return every[:, ::down, ::right] + self.bias(op)
+
+    def _fully_connected(self, op: Op) -> Value:
+        return tf.linalg.matmul(self._input(op), self.weights(op), transpose_b=True) + self.bias(op)
+
+    def _add(self, op: Op) -> Value:
+        return self._input(op) + self._input(op, 1)
+
+    def _average_pool2d(self, op: Op) -> Value:
+        return self._pool(op, tf.nn.avg_pool2d)
+
+    def _max_pool2d(self, op: Op) -> Value:
+        return self._pool(op, tf.nn.max_pool2d)
+
+    def _pool(self, op: Op, function: Any) -> Value:
+        attributes: Any = op.attributes
+        results = {
+            padding: function(self._input(op), attributes.kernel, attributes.stride, padding)
+            for padding in (("SAME", "VALID") if any(attributes.padding) else ("VALID",))
+        }
+        shape = self.graph[op.outputs[0]].shape
+        return next(value for value in results.values() if value.shape == shape)
+
+    def _mean(self, op: Op) -> Value:
+        attributes: Any = op.attributes
+        return tf.reduce_mean(self._input(op), attributes.axes, attributes.keep_dims)
+
+    def _pad(self, op: Op) -> Value:
+        return tf.pad(self._input(op), op.attributes.paddings)  # type: ignore[attr-defined]
+
+    def _relu(self, op: Op) -> Value:
+        return self._input(op)
+
+    _relu6 = _quantize = _relu
+
+    def _reshape(self, op: Op) -> Value:
+        return tf.reshape(self._input(op), self.graph[op.outputs[0]].shape)
+
+
+def _geometry(op: Op) -> tuple[Any, Any]:
+    attributes: Any = op.attributes
+    return attributes.stride, attributes.dilation
+
+
+def _dilated(kernel: Value, dilation: tuple[int, int]) -> Value:
+    """[KH, KW, …] with zeros between the taps: CPUs have no gradient of dilated convolutions."""
+    kh, kw, *rest = kernel.shape
+    down, right = dilation
+    kernel = tf.reshape(kernel, [kh, 1, kw, 1, *rest])
+    kernel = tf.pad(kernel, [[0, 0], [0, down - 1], [0, 0], [0, right - 1], [0, 0], [0, 0]])
+    kernel = tf.reshape(kernel, [kh * down, kw * right, *rest])
+    return kernel[: (kh - 1) * down + 1, : (kw - 1) * right + 1]
+
+
+def tensorflow_gradients(
+    graph: Graph, codes: Mapping[str, Array], logits: str, label: int
+) -> tuple[float, dict[str, Array]]:
+    """(loss, gradients by name) of softmax cross-entropy for every trained parameter.
+
+    graph: a training graph or its forward part; codes: integers of a forward pass through it.
+    """
+    with tf.GradientTape() as tape:
+        network = Network(graph, codes, logits)
+        row = tf.reshape(network.run(), [-1])
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(label, row)
+    found = tape.gradient(loss, network.variables)
+    return float(loss), {name: value.numpy() for name, value in found.items()}
