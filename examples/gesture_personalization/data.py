@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tinykit.errors import TinykitError
+from tinykit.errors import TinykitError, UsageError
 
 EXERCISES = (
     "pendulum",
@@ -40,6 +40,10 @@ WINDOW = 100  # samples: two seconds
 CHANNELS = 6
 CLIP = 4.0  # standard deviations; what lies beyond is clipped, so that int8 resolves the rest
 ADAPTATION_SHARE = 0.4  # of every recording of the held-out subject, from its start
+TRAIN_STRIDE = 25  # samples between the starts of windows: three quarters overlap
+ADAPT_STRIDE = 25
+TEST_STRIDE = 50
+SHOWN_SUBJECT = 1  # the user of the commands run in this folder; model.tflite has not seen them
 
 _FILE_SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
 
@@ -85,7 +89,7 @@ class Normalisation:
 
 @dataclass(frozen=True)
 class Split:
-    """What a fold needs: `train` from other people, `adapt` and `test` from the held-out subject."""
+    """One fold: `train` from other people, `adapt` and `test` from the held-out subject."""
 
     subject: int
     train: Windows
@@ -153,3 +157,47 @@ def parts(recording: Recording, share: float = ADAPTATION_SHARE) -> tuple[FloatA
     """The signal's first `share`, and what comes one window (2 s) after it."""
     border = int(len(recording.signal) * share)
     return recording.signal[:border], recording.signal[border + WINDOW :]
+
+
+def make_split(subject: int) -> Split:
+    """The fold in which `subject` is held out. `adapt` is in a fixed random order."""
+    recordings = load_recordings()
+    others = [recording for recording in recordings if recording.subject != subject]
+    own = [recording for recording in recordings if recording.subject == subject]
+    if not own:
+        raise UsageError(f"there is no subject {subject}", f"subjects: 1 … {len(SUBJECTS)}")
+    normalisation = normalisation_of(others)
+
+    def windows(signals: list[tuple[FloatArray, int]], stride: int) -> Windows:
+        pieces = [(cut(normalisation(signal), stride), label) for signal, label in signals]
+        labels = [np.full(len(x), label, dtype=np.int64) for x, label in pieces]
+        return Windows(np.concatenate([x for x, _ in pieces]), np.concatenate(labels))
+
+    halves = [(*parts(recording), recording.exercise) for recording in own]
+    adapt = windows([(first, label) for first, _, label in halves], ADAPT_STRIDE)
+    order = np.random.default_rng(subject).permutation(len(adapt))
+    return Split(
+        subject=subject,
+        train=windows(
+            [(recording.signal, recording.exercise) for recording in others], TRAIN_STRIDE
+        ),
+        adapt=Windows(adapt.x[order], adapt.y[order]),
+        test=windows([(last, label) for _, last, label in halves], TEST_STRIDE),
+        normalisation=normalisation,
+    )
+
+
+def calibration_samples(split: Split, count: int = 200) -> Windows:
+    """Training windows (never the held-out subject's) spread evenly over people and exercises."""
+    chosen = np.linspace(0, len(split.train) - 1, count).astype(np.int64)
+    return Windows(split.train.x[chosen], split.train.y[chosen])
+
+
+def load(split: str) -> tuple[FloatArray, LabelArray]:
+    """What tinykit.toml names: "train", "test" or "calibration" for SHOWN_SUBJECT.
+
+    Training happens on the device: "train" are the windows that the user labels for it.
+    """
+    fold = make_split(SHOWN_SUBJECT)
+    chosen = {"train": fold.adapt, "test": fold.test}.get(split) or calibration_samples(fold)
+    return chosen.x, chosen.y
