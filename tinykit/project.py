@@ -21,6 +21,7 @@ from tinykit.errors import TinykitError, UsageError
 if TYPE_CHECKING:
     from tinykit.boards import Board
     from tinykit.build import Firmware, SizeReport
+    from tinykit.build.bounds import MemoryPlan
     from tinykit.codegen.manifest import Manifest
     from tinykit.compress.quantize import QuantizationReport
     from tinykit.data import Samples
@@ -249,6 +250,12 @@ class Project:
         from tinykit.codegen.manifest import Manifest
 
         return Manifest.load(self.generated_dir)
+
+    def memory(self, manifest: Manifest) -> MemoryPlan:
+        """What generated code will take of the board: exact bytes, and bounds on the rest."""
+        from tinykit.build.bounds import plan_memory
+
+        return plan_memory(manifest, self.board())
 
     def build(
         self, generated: Path | None = None, progress: Callable[[str], None] | None = None

@@ -49,11 +49,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line (without the program's name); the exit code."""
     output.reset()
     try:
-        code = app(
-            args=list(sys.argv[1:] if arguments is None else arguments),
-            prog_name="tinykit",
-            standalone_mode=False,
-        )
+        with output.shown_warnings():
+            code = app(
+                args=list(sys.argv[1:] if arguments is None else arguments),
+                prog_name="tinykit",
+                standalone_mode=False,
+            )
         return code if isinstance(code, int) else 0
     except BrokenPipeError:
         sys.stderr.close()

@@ -43,7 +43,8 @@ def build(
         model=model, plan=plan, board=board, sram=sram, flash=flash, trace=trace
     )
     with output.progress("generating C", json) as progress:
-        opened.generate(progress=progress)
+        manifest = opened.generate(progress=progress)
     with output.status(f"building firmware for {opened.config.board.name}", json):
         firmware = opened.build(progress=output.note)
-    output.show(size_report(firmware.report, firmware.elf), json)
+    memory = opened.memory(manifest)
+    output.show(size_report(firmware.report, firmware.elf, memory), json)

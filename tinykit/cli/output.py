@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -113,6 +114,22 @@ def fail(message: str, hint: str = "") -> None:
     if hint:
         console.print("[bold]hint:[/]  ", end="")
         console.print(hint, markup=False)
+
+
+@contextmanager
+def shown_warnings() -> Iterator[None]:
+    """Python's warnings as one line each: what the library wants a person to know."""
+
+    def show_warning(message: Warning | str, *_: object, **__: object) -> None:
+        console = stderr()
+        console.print("[bold yellow]warning:[/] ", end="")
+        console.print(str(message), markup=False)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("once", category=UserWarning, module="tinykit")
+        warnings.showwarning = show_warning
+        yield
 
 
 def report_failure(error: BaseException) -> int:

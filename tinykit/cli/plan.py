@@ -39,4 +39,6 @@ def plan(
             opened = opened.with_default_plan(write, progress)
     with output.status("planning memory", json):
         manifest = opened.preview()
-    output.show(plan_report(opened.graph(), opened.required_plan(), manifest, write), json)
+    memory = opened.memory(manifest)
+    report = plan_report(opened.graph(), opened.required_plan(), manifest, memory, write)
+    output.show(report, json)

@@ -30,6 +30,7 @@ def size(
     opened = Project.open(project).override(board=board)
     elf = firmware or opened.elf
     sizes = opened.size(elf)
-    output.show(size_report(sizes, elf, items), json)
+    memory = opened.memory(opened.manifest())
+    output.show(size_report(sizes, elf, memory, every_item=items), json)
     if picture is not None:
         draw_memory(size_bars(sizes), picture, f"{opened.name} on {opened.board().name}")

@@ -9,24 +9,27 @@ from typing import TYPE_CHECKING
 from tinykit.report.report import Column, JsonValue, Report, Table, numbers
 
 if TYPE_CHECKING:
+    from tinykit.build.bounds import MemoryPlan
     from tinykit.codegen.manifest import Manifest
     from tinykit.ir import Graph
     from tinykit.training.plan import Plan
 
 
-def generated_report(manifest: Manifest, folder: Path) -> Report:
-    """Where the C is, and its exact memory."""
+def generated_report(manifest: Manifest, memory: MemoryPlan, folder: Path) -> Report:
+    """Where the C is, and the memory it will take."""
     return Report(
-        {"directory": str(folder), **_facts(manifest)},
+        {"directory": str(folder), **_facts(manifest, memory)},
         (
             f"{folder}/{manifest.name}.c: model {manifest.name}, identity {manifest.identity[:8]}, "
             f"{'learns' if manifest.trains else 'only infers'}",
-            *_memory_parts(manifest),
+            *_memory_parts(manifest, memory),
         ),
     )
 
 
-def plan_report(graph: Graph, plan: Plan, manifest: Manifest, written: Path | None) -> Report:
+def plan_report(
+    graph: Graph, plan: Plan, manifest: Manifest, memory: MemoryPlan, written: Path | None
+) -> Report:
     """What learns in which layer, and what that costs in memory and MACs."""
     from tinykit.training.plan import trainable_layers
 
@@ -59,7 +62,7 @@ def plan_report(graph: Graph, plan: Plan, manifest: Manifest, written: Path | No
         f"({optimizer.schedule}), {optimizer.accumulate} sample(s) per update, "
         f"{optimizer.master} weights",
         Table(columns, tuple(rows), title="What learns"),
-        *_memory_parts(manifest),
+        *_memory_parts(manifest, memory),
         *((f"written to {written}",) if written else ()),
     )
     return Report(
@@ -67,30 +70,47 @@ def plan_report(graph: Graph, plan: Plan, manifest: Manifest, written: Path | No
             "plan": plan.model_dump(mode="json"),
             "layers": layers,
             "written": str(written) if written else None,
-            **_facts(manifest),
+            **_facts(manifest, memory),
         },
         lines,
     )
 
 
-def _facts(manifest: Manifest) -> dict[str, JsonValue]:
+def _facts(manifest: Manifest, memory: MemoryPlan) -> dict[str, JsonValue]:
     return {
         "name": manifest.name,
         "identity": manifest.identity,
         "trains": manifest.trains,
         "sram": manifest.memory.sram,
         "flash": manifest.memory.flash,
+        "bounds": planned_data(memory),
         "macs": manifest.macs,
         "parameter_bytes": manifest.parameter_bytes,
         "save_bytes": manifest.save_bytes,
     }
 
 
-def _memory_parts(manifest: Manifest) -> tuple[Table | str, ...]:
+def planned_data(memory: MemoryPlan) -> dict[str, JsonValue]:
+    """The bounds on what comes on top of the exact part, and the sums."""
+    bounds = memory.bounds
+    return {
+        "code": bounds.code,
+        "runtime": bounds.bss,
+        "stack": bounds.stack,
+        "sram_total": memory.sram_bytes,
+        "flash_total": memory.flash_bytes,
+        "measured": bounds.measured,
+    }
+
+
+def _memory_parts(manifest: Manifest, memory: MemoryPlan) -> tuple[Table | str, ...]:
+    bounds, board = memory.bounds, memory.board
     macs = ", ".join(f"{count:,} per {_ACTION.get(n, n)}" for n, count in manifest.macs.items())
+    runtime = {"runtime": bounds.bss, "stack": bounds.stack}
     return (
-        _memory("SRAM", manifest.memory.sram),
-        _memory("flash", manifest.memory.flash),
+        _memory("SRAM", memory.sram, runtime, memory.sram_bytes, board.sram),
+        _memory("flash", memory.flash, {"code": bounds.code}, memory.flash_bytes, board.flash),
+        f"bounds (≤) for {bounds.measured}",
         f"multiply-accumulates: {macs}",
         f"{manifest.parameter_bytes:,} B of parameters learn; "
         f"what was learnt is saved in {manifest.save_bytes:,} B"
@@ -102,7 +122,10 @@ def _memory_parts(manifest: Manifest) -> tuple[Table | str, ...]:
 _ACTION = {"infer": "inference", "train": "training step"}
 
 
-def _memory(kind: str, items: Mapping[str, int]) -> Table:
-    rows = tuple((name, f"{count:,}") for name, count in items.items())
-    columns = (Column(f"{kind}, exact"), *numbers("B"))
-    return Table(columns, rows, total=("all", f"{sum(items.values()):,}"))
+def _memory(
+    title: str, exact: Mapping[str, int], bounds: Mapping[str, int], total: int, budget: int
+) -> Table:
+    rows = [(name, f"{count:,}") for name, count in exact.items()]
+    rows += [(name, f"≤ {count:,}") for name, count in bounds.items()]
+    columns = (Column(title), *numbers("B"))
+    return Table(columns, tuple(rows), total=(f"all, of {budget:,}", f"≤ {total:,}"))
