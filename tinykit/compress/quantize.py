@@ -24,7 +24,7 @@ from tinykit.importers.keras import (
     open_keras,
     quiet,
 )
-from tinykit.importers.names import layer_name
+from tinykit.importers.names import LayerNames
 from tinykit.ops.registry import tflite_operators
 
 if TYPE_CHECKING:
@@ -205,10 +205,10 @@ def _layer_errors(before: _Runner, after: _Runner, samples: FloatArray) -> tuple
             worst[row] = max(worst[row], np.max(np.abs(error)) / scale)
             clipped[row] += np.sum((real < low) | (real > high))
             count[row] += len(real)
-    taken: set[str] = set()  # names as the importer gives them
+    layers = LayerNames(after.name(index) for _, index in after.operators)  # as the importer
     kinds = {builtin: operator.kind for builtin, operator in tflite_operators().items()}
     names = {
-        index: layer_name(after.name(index), kinds.get(operator, operator.lower()), row, taken)
+        index: layers.name(after.name(index), kinds.get(operator, operator.lower()), row)
         for row, (operator, index) in enumerate(after.operators)
     }
     return tuple(

@@ -58,12 +58,20 @@ def _product(operator: FileOperator, inputs: Values, kind: str) -> Array:
     return np.asarray(np.prod(_data(inputs[0]), axis=axes, keepdims=keep))
 
 
+def _gather(operator: FileOperator, inputs: Values, kind: str) -> Array:
+    axis = int(operator.options.get("Axis", 0))
+    if operator.options.get("BatchDims", 0):
+        raise ValueError("batched gathers are not folded")
+    return np.take(_data(inputs[0]), _data(inputs[1]), axis)
+
+
 FOLDED: dict[str, Callable[[FileOperator, Values, str], Array]] = {
     "SHAPE": _shape,
     "STRIDED_SLICE": _strided_slice,
     "PACK": _pack,
     "CONCATENATION": _concatenation,
     "CAST": _cast,
+    "GATHER": _gather,
     "MUL": _multiply,
     "REDUCE_PROD": _product,
 }

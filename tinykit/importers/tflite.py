@@ -12,11 +12,12 @@ from pathlib import Path
 
 from tinykit.errors import ModelError
 from tinykit.importers.fold import FOLDED, fold
-from tinykit.importers.names import layer_name, unique_names
+from tinykit.importers.names import LayerNames, unique_names
 from tinykit.importers.tflite_file import FileGraph, FileOperator, FileTensor, read_tflite
 from tinykit.importers.tflite_node import FULL_INT8, TfliteNode
 from tinykit.ir import Graph, Op, Tensor
 from tinykit.ops.registry import check_shapes, tflite_operators
+from tinykit.ops.registry import operator as find_operator
 
 
 def load_tflite(path: Path) -> Graph:
@@ -40,11 +41,12 @@ class _Importer:
     graphs: tuple[FileGraph, ...]
     tensors: dict[str, Tensor] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
-    layers: set[str] = field(default_factory=set)
+    layers: LayerNames = field(init=False)
 
     def graph(self) -> Graph:
         main = self.graphs[0]
         names = unique_names([tensor.name for tensor in main.tensors])
+        self.layers = LayerNames(names[i] for o in main.operators for i in o.outputs)
         files = dict(zip(names, main.tensors, strict=True))
         inputs = [names[i] for i in main.inputs]
         outputs = [names[i] for i in main.outputs]
@@ -52,6 +54,13 @@ class _Importer:
             raise ModelError(
                 f"the model has {len(inputs)} inputs and {len(outputs)} outputs; "
                 "supported is one of each"
+            )
+        shape, dynamic = files[inputs[0]].shape, files[inputs[0]].dynamic
+        if any(axis > 0 for axis in dynamic):
+            known = [-1 if i in dynamic else n for i, n in enumerate(shape)]
+            raise ModelError(
+                f"the input {inputs[0]} has shape {known}: only the batch may be unknown",
+                "export the model with every other dimension of its input fixed",
             )
         for index, operator in enumerate(main.operators):
             if operator.builtin == "CALL_ONCE":
@@ -78,9 +87,17 @@ class _Importer:
                 f"supported are {', '.join(supported_builtins())}",
             )
         try:
-            self.ops.extend(operator.from_tflite(node))
+            ops = operator.from_tflite(node)
+            for op in ops:
+                shapes = find_operator(op.kind).shapes(self._so_far(), op)
+                if op.outputs == node.outputs:
+                    node.shape_output(shapes[0])
         except (ValueError, IndexError, KeyError, OverflowError) as error:
             raise node.error(f"unusual or damaged operator ({error})") from None
+        self.ops.extend(ops)
+
+    def _so_far(self) -> Graph:
+        return Graph(self.name, self.tensors, (), (), ())
 
     def _node(
         self, operator: FileOperator, index: int, names: list[str], files: dict[str, FileTensor]
@@ -91,7 +108,7 @@ class _Importer:
             raise ModelError(f"{operator.builtin} #{index} lacks inputs or outputs")
         known = tflite_operators().get(operator.builtin)
         kind = known.kind if known else operator.builtin.lower()
-        name = layer_name(outputs[0], kind, index, self.layers)
+        name = self.layers.name(outputs[0], kind, index)
         return TfliteNode(
             operator.builtin, index, operator.version, name, inputs, outputs, operator.options,
             files, self.tensors,

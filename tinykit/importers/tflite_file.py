@@ -25,6 +25,8 @@ MAX_ELEMENTS = 2**28  # of one tensor; far above what a microcontroller can hold
 MAX_RANK = 8
 DAMAGED = "the file is truncated or damaged: download or convert it again"
 
+_VECTORS = {"ReshapeOptions": "NewShape", "SqueezeOptions": "SqueezeDims"}
+
 # What NumPy can hold; the other types are only named in errors.
 NUMPY_TYPES = {
     "FLOAT32": "<f4",
@@ -42,7 +44,8 @@ NUMPY_TYPES = {
 
 @dataclass(frozen=True, eq=False)
 class FileTensor:
-    """shape: as stored, unknown batch already 1; data: constant content or None."""
+    """shape: as stored, unknown dimensions as 1; data: constant content or None;
+    dynamic: the axes whose size the file does not know."""
 
     name: str
     shape: tuple[int, ...]
@@ -51,7 +54,7 @@ class FileTensor:
     zero_point: tuple[int, ...]
     axis: int
     data: Array | None
-    variable: bool = False
+    dynamic: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -137,8 +140,13 @@ class _Reader:
             raise ModelError(f"tensor {name} has {rank} dimensions", DAMAGED)
         shape = tuple(int(tensor.Shape(i)) for i in range(rank))
         data = self._buffer(int(tensor.Buffer()), name)
-        if shape and shape[0] in (-1, 0) and data is None:
-            shape = (1, *shape[1:])  # an unknown batch
+        signature = shape
+        if tensor.ShapeSignatureLength() == rank:
+            signature = tuple(int(tensor.ShapeSignature(i)) for i in range(rank))
+        dynamic: tuple[int, ...] = ()
+        if data is None:
+            dynamic = tuple(i for i in range(rank) if signature[i] < 0 or shape[i] < 1)
+            shape = tuple(max(1, n) for n in shape)
         kind = _names("TensorType").get(tensor.Type(), f"type {tensor.Type()}")
         size = math.prod(shape)
         if min(shape, default=1) < 0 or size > MAX_ELEMENTS:
@@ -148,7 +156,8 @@ class _Reader:
         scale, zero_point, axis = self._quantization(tensor.Quantization(), name)
         return FileTensor(
             name, shape, kind, scale, zero_point, axis,
-            None if data is None else _array(data, kind, shape, name), bool(tensor.IsVariable()),
+            None if data is None else _array(data, kind, shape, name),
+            dynamic,
         )  # fmt: skip
 
     def _quantization(
@@ -213,9 +222,11 @@ class _Reader:
             value = getattr(options, name)()
             if isinstance(value, int | float):
                 values[name] = value
-        if kind == "ReshapeOptions":
-            length = self._count(options.NewShapeLength(), 4, "dimensions of a RESHAPE")
-            values.update({f"NewShape[{i}]": int(options.NewShape(i)) for i in range(length)})
+        if kind in _VECTORS:
+            field = _VECTORS[kind]
+            length = self._count(getattr(options, f"{field}Length")(), 4, f"items of {field}")
+            items = (int(getattr(options, field)(i)) for i in range(length))
+            values.update({f"{field}[{i}]": item for i, item in enumerate(items)})
         return values
 
 

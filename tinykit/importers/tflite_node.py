@@ -44,13 +44,13 @@ class TfliteNode:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     options: Mapping[str, int | float]
-    files: Mapping[str, FileTensor]
+    files: dict[str, FileTensor]
     tensors: dict[str, Tensor]
 
     @property
     def place(self) -> str:
         """ "CONV_2D #3 (makes x)" """
-        made = f" (makes {self.outputs[0]})" if self.outputs else ""
+        made = f" (makes {self.outputs[0].split(';')[0]})" if self.outputs else ""
         return f"{self.builtin} #{self.index}{made}"
 
     def error(self, message: str, hint: str = "") -> ModelError:
@@ -87,6 +87,20 @@ class TfliteNode:
 
     def output(self, types: tuple[DType, ...] = ("int8",)) -> Tensor:
         return self._quantized(self.outputs[0], types)
+
+    def options_list(self, name: str) -> list[int]:
+        """A vector among the options."""
+        return [int(v) for k, v in self.options.items() if k.startswith(f"{name}[")]
+
+    def shape_output(self, shape: tuple[int, ...]) -> None:
+        """Gives the output the shape that the operator makes, where the file does not know it."""
+        name = self.outputs[0]
+        file = self.files[name]
+        if not file.dynamic or file.shape == shape:
+            return
+        self.files[name] = replace(file, shape=shape)
+        if name in self.tensors:
+            self.tensors[name] = replace(self.tensors[name], shape=shape)
 
     def constant(self, i: int) -> Array:
         """The value of an input that must be known now: axes, paddings, shapes."""

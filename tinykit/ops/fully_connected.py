@@ -91,12 +91,16 @@ class FullyConnected(Operator[FullyConnectedAttributes]):
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
         node.expect_counts(range(2, 4))
         node.expect(node.option("WeightsFormat") == 0, "shuffled weights are not supported")
-        x, y = node.input(), node.output()
+        x = node.input()
         weights = node.weights(1, axis=0, rank=2)
         bias = node.bias(2, weights.shape[0])
         node.check_accumulators(x, weights, channel_axis=0)
         channels, outputs = weights.shape[1], weights.shape[0]
         rows = x.size // channels
+        node.shape_output(
+            (*x.shape[:-1], outputs) if node.option("KeepNumDims") else (rows, outputs)
+        )
+        y = node.output()
         node.expect(
             rows * channels == x.size and rows * outputs == y.size and rows <= 65535,
             f"weights {list(weights.shape)} do not fit input {list(x.shape)}, "

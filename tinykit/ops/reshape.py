@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from tinykit.errors import ModelError
 from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Call, Cost, Operator
@@ -19,6 +21,26 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class ReshapeAttributes(Attributes):
     shape: tuple[int, ...] = ()
+
+
+def target_shape(node: TfliteNode, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """What the operator makes of `shape`; the declared shape where it does not say so itself."""
+    declared = node.files[node.outputs[0]].shape
+    if node.builtin == "EXPAND_DIMS" and node.has(1):
+        axis = int(node.constant(1).flat[0])
+        return tuple(int(n) for n in np.expand_dims(np.empty(shape, np.void), axis).shape)
+    if node.builtin == "SQUEEZE":
+        axes = [axis % len(shape) for axis in node.options_list("SqueezeDims")]
+        ones = [i for i, n in enumerate(shape) if n == 1]
+        kept = tuple(n for i, n in enumerate(shape) if i not in (axes or ones))
+        return kept if math.prod(declared) != math.prod(shape) else declared
+    target = node.options_list("NewShape")
+    if node.builtin == "RESHAPE" and node.has(1):
+        target = [int(n) for n in node.constant(1).flat]
+    known = math.prod(n for n in target if n != -1)
+    if -1 in target and known > 0:
+        target[target.index(-1)] = math.prod(shape) // known
+    return tuple(target) if math.prod(target) == math.prod(shape) else declared
 
 
 class Reshape(Operator[ReshapeAttributes]):
@@ -57,8 +79,9 @@ class Reshape(Operator[ReshapeAttributes]):
         )
 
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
-        # The output's declared shape already says what options or the second input would.
-        x, y = node.input(0, ("int8", "uint8")), node.output(("int8", "uint8"))
+        x = node.input(0, ("int8", "uint8"))
+        node.shape_output(target_shape(node, x.shape))
+        y = node.output(("int8", "uint8"))
         node.expect(x.dtype == y.dtype, f"makes {y.dtype} from {x.dtype}")
         node.expect_same_quantization(x, y)
         return (node.op(self.kind, (x.name,), ReshapeAttributes(y.shape)),)
