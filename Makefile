@@ -48,7 +48,7 @@ bench: setup  ## the measurements behind the README's numbers
 	@$(BIN)/python -m bench $(ARGS)
 
 bounds: setup  ## measure the code and stack bounds of every compiler that is installed
-	@$(BIN)/python -m tinykit.build.bounds $(ARGS)
+	@$(BIN)/python -m tinykit.build.measure_bounds $(ARGS)
 
 docs: setup  ## print the pages of docs/ that the code prints
 	@$(BIN)/python -m tinykit.report.docs docs

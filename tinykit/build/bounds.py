@@ -137,22 +137,27 @@ def planned_bounds(manifest: Manifest, board: Board, compiler: str) -> Bounds:
     exact = tables.get(compiler, {}).get(board.name)
     if exact is not None:
         return _bounds(manifest, exact, f"{compiler} on {board.name}")
-    near = [
-        _bounds(manifest, table, f"{measured} on {name}, the nearest that was measured")
-        for measured, of_compiler in tables.items()
-        for name, table in of_compiler.items()
-        if name == board.name or (board.name not in of_compiler and table.cpu == board.cpu)
+    measured = [
+        (table, f"{name} on {of_board}, the nearest that was measured")
+        for name, boards in tables.items()
+        for of_board, table in boards.items()
+        if of_board == board.name or board.name not in boards
     ]
+    near = [m for m in measured if m[0].cpu == board.cpu] or measured
     if not near:
-        raise BuildError(f"no code sizes are known for {board.cpu} ({board.name})", "`make bounds`")
-    largest = max(near, key=lambda bounds: bounds.code)
+        raise BuildError("no code sizes are known for any compiler", "measure them: `make bounds`")
+    candidates = [_bounds(manifest, table, text) for table, text in near]
+    largest = max(candidates, key=lambda bounds: bounds.code)
     warnings.warn(
         f"code sizes of {compiler} on {board.name} were never measured: those of "
         f"{largest.measured} are used, which may be off",
         stacklevel=2,
     )
     return Bounds(
-        largest.code, max(b.bss for b in near), max(b.stack for b in near), largest.measured
+        code=largest.code,
+        bss=max(bounds.bss for bounds in candidates),
+        stack=max(bounds.stack for bounds in candidates),
+        measured=largest.measured,
     )
 
 

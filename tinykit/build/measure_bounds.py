@@ -1,14 +1,16 @@
-"""Measures code sizes and stack depths: `python -m tinykit.build.measure_bounds MODEL.tflite …`.
+"""Measures code sizes and stack depths: `python -m tinykit.build.measure_bounds [MODEL.tflite …]`.
 
 For every board and every compiler that is installed, the firmware is built around several models
 (inferring, and training everything), and its objects are taken apart. Writes bounds.json; tables of
-compilers that are not installed are kept. Takes about a minute per compiler and board.
+compilers that are not installed are kept. Takes about a minute per compiler and board. Without
+arguments the models are three of those in ../shared/models (or $TINYKIT_SHARED/models).
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import os
 import shutil
 import sys
 import tempfile
@@ -77,6 +79,13 @@ def runtime_hash() -> str:
             if path.suffix in (".c", ".h", ".S", ".ld"):
                 digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def shared_models() -> list[Path]:
+    """A small, a residual and a large model, where the folder of shared models is."""
+    root = Path(os.environ.get("TINYKIT_SHARED") or resource_path("firmware").parents[1] / "shared")
+    names = ("mlperf_tiny/kws_ref_model", "mlperf_tiny/pretrainedResnet_quant", "mcunet-5fps-10c")
+    return [root / "models" / f"{name}.tflite" for name in names]
 
 
 def make_probes(models: Sequence[Path], folder: Path) -> list[Probe]:
@@ -309,7 +318,7 @@ def _depths(firmware: Firmware, names: Iterable[str]) -> dict[str, int | None]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command."""
     parser = argparse.ArgumentParser(description="measure code sizes and stack depths")
-    parser.add_argument("models", nargs="+", type=Path, help="models to build firmware around")
+    parser.add_argument("models", nargs="*", type=Path, help="models to build firmware around")
     parser.add_argument("--board", action="append", help="only this board (may be repeated)")
     parser.add_argument("--compiler", action="append", help='a GCC prefix, or "zig"')
     parser.add_argument("--work", type=Path, help="keep the builds here")
@@ -323,7 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kept = {}
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
-        probes = make_probes(options.models, work / "models")
+        probes = make_probes(options.models or shared_models(), work / "models")
         for wanted in options.compiler or ("", "zig"):
             try:
                 compiler = find_compiler(wanted)
