@@ -65,8 +65,12 @@ def test_wheel_carries_what_is_not_python_and_nothing_that_was_built(wheel: Path
     for resource in ("firmware/src/main.c", "boards/mps2_an386.json"):
         assert f"tinykit/_resources/{resource}" in names
     assert any(name.startswith("tinykit/_resources/examples/") for name in names)
-    unwanted = (".pio/", "__pycache__", ".venv", "/build/", ".o", ".elf", "tests/")
+    unwanted = (".pio/", "__pycache__", ".venv", ".cache/", "tests/")
     assert not [name for name in names if any(part in name for part in unwanted)]
+    assert not [name for name in names if name.endswith((".o", ".elf", ".pyc", ".so"))]
+    assert not [
+        name for name in names if name.startswith("tinykit/_resources/") and "/build/" in name
+    ]
 
 
 def test_new_generate_and_build_outside_the_checkout(tinykit: Path, tmp_path: Path) -> None:

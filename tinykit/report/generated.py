@@ -28,9 +28,16 @@ def generated_report(manifest: Manifest, memory: MemoryPlan, folder: Path) -> Re
 
 
 def plan_report(
-    graph: Graph, plan: Plan, manifest: Manifest, memory: MemoryPlan, written: Path | None
+    graph: Graph,
+    plan: Plan,
+    manifest: Manifest,
+    memory: MemoryPlan | None = None,
+    written: Path | None = None,
 ) -> Report:
-    """What learns in which layer, and what that costs in memory and MACs."""
+    """What learns in which layer, and what that costs in MACs and memory.
+
+    Without `memory` (the board's plan) only the exact part is told.
+    """
     from tinykit.training.plan import trainable_layers
 
     settled = plan.resolve(graph)
@@ -76,14 +83,14 @@ def plan_report(
     )
 
 
-def _facts(manifest: Manifest, memory: MemoryPlan) -> dict[str, JsonValue]:
+def _facts(manifest: Manifest, memory: MemoryPlan | None) -> dict[str, JsonValue]:
     return {
         "name": manifest.name,
         "identity": manifest.identity,
         "trains": manifest.trains,
         "sram": manifest.memory.sram,
         "flash": manifest.memory.flash,
-        "bounds": planned_data(memory),
+        "bounds": planned_data(memory) if memory else None,
         "macs": manifest.macs,
         "parameter_bytes": manifest.parameter_bytes,
         "save_bytes": manifest.save_bytes,
@@ -103,14 +110,10 @@ def planned_data(memory: MemoryPlan) -> dict[str, JsonValue]:
     }
 
 
-def _memory_parts(manifest: Manifest, memory: MemoryPlan) -> tuple[Table | str, ...]:
-    bounds, board = memory.bounds, memory.board
+def _memory_parts(manifest: Manifest, memory: MemoryPlan | None) -> tuple[Table | str, ...]:
     macs = ", ".join(f"{count:,} per {_ACTION.get(n, n)}" for n, count in manifest.macs.items())
-    runtime = {"runtime": bounds.bss, "stack": bounds.stack}
     return (
-        _memory("SRAM", memory.sram, runtime, memory.sram_bytes, board.sram),
-        _memory("flash", memory.flash, {"code": bounds.code}, memory.flash_bytes, board.flash),
-        f"bounds (≤) for {bounds.measured}",
+        *(_exact_and_bounded(memory) if memory else _exact(manifest)),
         f"multiply-accumulates: {macs}",
         f"{manifest.parameter_bytes:,} B of parameters learn; "
         f"what was learnt is saved in {manifest.save_bytes:,} B"
@@ -119,13 +122,31 @@ def _memory_parts(manifest: Manifest, memory: MemoryPlan) -> tuple[Table | str, 
     )
 
 
+def _exact(manifest: Manifest) -> tuple[Table, ...]:
+    memories = (("SRAM, exact", manifest.memory.sram), ("flash, exact", manifest.memory.flash))
+    return tuple(
+        _memory(title, items, {}, ("all", f"{sum(items.values()):,}")) for title, items in memories
+    )
+
+
+def _exact_and_bounded(memory: MemoryPlan) -> tuple[Table | str, ...]:
+    bounds, board = memory.bounds, memory.board
+    runtime = {"runtime": bounds.bss, "stack": bounds.stack}
+    sram = (f"all, of {board.sram:,}", f"≤ {memory.sram_bytes:,}")
+    flash = (f"all, of {board.flash:,}", f"≤ {memory.flash_bytes:,}")
+    return (
+        _memory("SRAM", memory.sram, runtime, sram),
+        _memory("flash", memory.flash, {"code": bounds.code}, flash),
+        f"bounds (≤) for {bounds.measured}",
+    )
+
+
 _ACTION = {"infer": "inference", "train": "training step"}
 
 
 def _memory(
-    title: str, exact: Mapping[str, int], bounds: Mapping[str, int], total: int, budget: int
+    title: str, exact: Mapping[str, int], bounds: Mapping[str, int], total: tuple[str, str]
 ) -> Table:
     rows = [(name, f"{count:,}") for name, count in exact.items()]
     rows += [(name, f"≤ {count:,}") for name, count in bounds.items()]
-    columns = (Column(title), *numbers("B"))
-    return Table(columns, tuple(rows), total=(f"all, of {budget:,}", f"≤ {total:,}"))
+    return Table((Column(title), *numbers("B")), tuple(rows), total=total)
