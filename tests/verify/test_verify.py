@@ -28,7 +28,7 @@ needs_qemu = pytest.mark.skipif(
 def check(learner: Learner, elf: Path, board: Board, target: str, **options: int) -> VerifyResult:
     with (
         open_target(target, elf=elf, board=board) as running,
-        Client(running.url, learner.manifest) as client,
+        Client(running.url, learner.manifest, elf=elf) as client,
     ):
         reference = HostModel(learner.generated)
         return compare(client, reference, learner.samples, learner.labels, **options)
@@ -146,6 +146,24 @@ def test_verify_fails_in_one_line(learner: Learner, firmware: Firmware, tmp_path
     ):
         verify(client, HostModel(learner.generated), learner.samples, learner.labels, steps=3)
     assert "\n" not in caught.value.message
+
+
+def test_a_constant_that_no_sample_uses_is_found_in_the_file(
+    learner: Learner, firmware: Firmware, tmp_path: Path
+) -> None:
+    """Without a single training step the learning rate plays no part in any run."""
+    elf, board = firmware()
+    wrong = flip(elf, f"{learner.manifest.name}_optimizer", 2, tmp_path / "wrong.elf")
+    result = check(learner, wrong, board, "unicorn", steps=0, inferences=2)
+    assert result.difference is None
+    assert not result.equal
+    assert [constant.bytes for constant in result.altered] == [1]
+    with (
+        open_target("unicorn", elf=wrong, board=board) as running,
+        Client(running.url, learner.manifest, elf=wrong) as client,
+        pytest.raises(VerifyError, match=r"file differs .* '.*_optimizer', though no sample"),
+    ):
+        verify(client, HostModel(learner.generated), learner.samples, steps=0, inferences=1)
 
 
 def test_without_the_trace_a_difference_is_found_and_the_way_out_is_named(

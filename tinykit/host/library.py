@@ -97,7 +97,7 @@ class HostModel:
 
     def __init__(self, generated: Path, sanitize: bool = False) -> None:
         self.manifest = Manifest.load(generated)
-        library = build_library(generated, self.manifest, sanitize)
+        self.library_path = library = build_library(generated, self.manifest, sanitize)
         # The loader shares a library that is opened twice: a copy gives own memory.
         with tempfile.NamedTemporaryFile(suffix=".so") as private:
             shutil.copyfile(library, private.name)

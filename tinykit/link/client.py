@@ -52,7 +52,8 @@ class Client:
     manifest, a firmware made from another model is refused. A request without a reply within
     `timeout` seconds is sent again up to `retries` times, and is done once in any case; once the
     device has said that its model is running, that may take `compute_timeout` seconds.
-    `elf` is only used to name the function in which a fault happened.
+    `elf` is the firmware's file, if known: faults then name their function, and verification also
+    compares its constants.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Client:
         elf: Path | None = None,
     ) -> None:
         self.url = url
+        self.elf = elf
         self._session = Session(
             url,
             timeout=timeout,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
@@ -45,7 +46,10 @@ class Target(ABC):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        failure = self.failure() if isinstance(error, LinkError) else ""
+        failure = ""
+        if isinstance(error, LinkError):
+            time.sleep(0.2)  # its port goes a moment before a process is seen to have ended
+            failure = self.failure()
         self.close()
         if failure:
             raise TargetError(failure) from error

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from tinykit.errors import TargetError
@@ -37,7 +41,7 @@ class ProcessTarget(Target):
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     pass_fds=inherit,
-                    preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+                    preexec_fn=_guard(),
                 )
             except OSError as error:
                 raise TargetError(f"cannot start {command[0]}: {error.strerror}") from error
@@ -69,10 +73,17 @@ class ProcessTarget(Target):
         self._folder.cleanup()
 
 
-def _die_with_parent() -> None:
-    """Linux: the kernel ends the emulator when this process ends, however it ends."""
-    import ctypes
-    import signal
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+_SET_PARENT_DEATH_SIGNAL = 1
 
-    set_parent_death_signal = 1
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+
+def _die_with_parent() -> None:
+    """Runs in the child before the emulator: the kernel ends it when this process ends."""
+    if _LIBC is not None:
+        _LIBC.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
+
+
+def _guard() -> Callable[[], None] | None:
+    """`_die_with_parent` in the main thread: the end of another would count as the parent's."""
+    main = threading.current_thread() is threading.main_thread()
+    return _die_with_parent if _LIBC is not None and main else None

@@ -48,10 +48,13 @@ class UnicornTarget(Target):
         if not self._open:
             return
         self._open = False
-        self._core.stop()
         with contextlib.suppress(OSError):
             self._waker.send(b"x")
-        self._thread.join(5)
+        for _ in range(50):  # a stop is lost if it comes just before the core starts
+            self._core.stop()
+            self._thread.join(0.1)
+            if not self._thread.is_alive():
+                break
         if self._client is not None:
             self._client.close()
         for end in (self._listener, self._wake, self._waker):

@@ -88,6 +88,7 @@ class Core:
         self._uart = UARTS[spec.uart]
         self._system = bytearray(_PAGE)
         self._restart = False
+        self._stopped = False
         self._bad_address: tuple[int, int] | None = None
         self._executed = 0
         self._began = 0
@@ -131,12 +132,13 @@ class Core:
         self._received += data
 
     def stop(self) -> None:
-        """Makes `run` return soon; may be called from another thread."""
+        """Ends `run` for good; may be called from another thread, again and again until it ends."""
+        self._stopped = True
         self._machine.emu_stop()
 
     def run(self) -> None:
         """Executes until the firmware sleeps (WFI) with nothing received left, or faults."""
-        while self.fault is None:
+        while self.fault is None and not self._stopped:
             try:
                 self._machine.emu_start(self._pc | 1, 0xFFFFFFFE)
             except unicorn.UcError as error:

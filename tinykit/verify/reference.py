@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -57,6 +58,9 @@ class ManifestLike(Protocol):
     @property
     def parameters(self) -> Sequence[ParameterLike]: ...
 
+    @property
+    def symbols(self) -> Mapping[str, str]: ...
+
 
 class StepLike(Protocol):
     """A training step's answer."""
@@ -79,6 +83,8 @@ class StepLike(Protocol):
 
 class Reference(Protocol):
     """The same C on the host: tinykit.host.HostModel."""
+
+    library_path: Path
 
     @property
     def manifest(self) -> ManifestLike: ...

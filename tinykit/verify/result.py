@@ -36,6 +36,19 @@ class TensorBits:
 
 
 @dataclass(frozen=True)
+class AlteredConstant:
+    """A constant in the firmware's file that is not what was generated; `bytes` of `size` differ.
+
+    `layer` is the one whose name the constant bears ("" if none).
+    """
+
+    symbol: str
+    layer: str
+    size: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Location:
     """The first operator whose output differs; phase "initial": the tensor a layer starts with."""
 
@@ -76,9 +89,11 @@ class Difference:
 
 @dataclass(frozen=True)
 class VerifyResult:
-    """A sequence that ran on both sides. Equal when there is no difference and no differing bit.
+    """A sequence that ran on both sides. Equal when nothing at all differs.
 
-    `traced` says whether every operator's output was compared, not only results and parameters.
+    `altered` are constants in the firmware's file that are not what was generated (none are looked
+    for without the file, or when a run has differed already). `traced` says whether every
+    operator's output was compared, not only results and parameters.
     """
 
     inferences: int
@@ -87,6 +102,7 @@ class VerifyResult:
     traced: bool
     tensors: tuple[TensorBits, ...]
     difference: Difference | None
+    altered: tuple[AlteredConstant, ...] = ()
 
     @property
     def compared_bits(self) -> int:
@@ -101,7 +117,7 @@ class VerifyResult:
     @property
     def equal(self) -> bool:
         """Whether device and reference are the same, bit for bit."""
-        return self.difference is None and self.differing_bits == 0
+        return self.difference is None and self.differing_bits == 0 and not self.altered
 
 
 def count_bits(

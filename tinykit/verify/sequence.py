@@ -10,9 +10,17 @@ from numpy.typing import NDArray
 
 from tinykit.errors import LinkError, UsageError, VerifyError
 from tinykit.link import Client
+from tinykit.verify.constants import altered_constants
 from tinykit.verify.locate import first_differing
 from tinykit.verify.reference import DeviceSide, HostSide, Outcome, Reference, Sample
-from tinykit.verify.result import Difference, Location, TensorBits, VerifyResult, count_bits
+from tinykit.verify.result import (
+    AlteredConstant,
+    Difference,
+    Location,
+    TensorBits,
+    VerifyResult,
+    count_bits,
+)
 
 Progress = Callable[[int, int], None]
 NO_TRACE = (
@@ -126,8 +134,9 @@ def compare(
     trains. Samples are used in order, again from the first when they run out. Compared are every
     output, prediction, loss (its bits), counter, the checksum of the parameters after every step,
     the trace over all operators (if compiled in), and at the end every bit of every parameter.
-    Stops at the first difference and finds the operator that it comes from. What a device has
-    learnt before is saved first and put back afterwards.
+    Stops at the first difference and finds the operator that it comes from. Where the firmware's
+    file is known (`client.elf`), its constants are compared, too. What a device has learnt before
+    is saved first and put back afterwards.
     """
     manifest = reference.manifest
     if client.hello.identity != manifest.identity:
@@ -198,7 +207,10 @@ def _compare(
         reference.apply()
         tensors = work.parameters()
     saturations = client.counters().saturations if steps else 0
-    return VerifyResult(ran, trained, saturations, device.traces, tensors, difference)
+    altered: tuple[AlteredConstant, ...] = ()
+    if difference is None and client.elf is not None:
+        altered = altered_constants(client.elf, reference.library_path, reference.manifest)
+    return VerifyResult(ran, trained, saturations, device.traces, tensors, difference, altered)
 
 
 def verify(
@@ -222,5 +234,13 @@ def verify(
         raise VerifyError(
             f"device and host reference differ in {result.differing_bits} bits of the trained "
             f"parameters, first in '{worst.name}' of layer '{worst.layer}'"
+        )
+    if result.altered:
+        first = result.altered[0]
+        place = f"layer '{first.layer}'" if first.layer else f"'{first.symbol}'"
+        raise VerifyError(
+            f"the firmware's file differs from what was generated first in {place}: "
+            f"{first.bytes} of {first.size} bytes of '{first.symbol}', though no sample showed it",
+            "build the firmware again",
         )
     return result
