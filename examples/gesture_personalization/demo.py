@@ -15,16 +15,15 @@ from pathlib import Path
 
 import numpy as np
 from data import EXERCISES, SUBJECTS
-from factory import CACHE, HERE, Factory, as_samples, make_factory_model
+from factory import CACHE, HERE, Factory, int8_windows, make_factory_model
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from session import Trial, count_instructions, run_trial
 
 from tinykit.boards import Board, load_board
 from tinykit.build import Firmware, MemoryPlan, build_firmware, check_fit
-from tinykit.codegen import Manifest, generate
+from tinykit.codegen import Manifest
 from tinykit.errors import DoesNotFitError, TinykitError
-from tinykit.importers import load_model
 from tinykit.report.generated import plan_report
 from tinykit.report.report import Column, Report, Table, numbers
 from tinykit.training.plan import Plan
@@ -78,14 +77,10 @@ def choose_plan(
     factory: Factory, board: Board, folder: Path, screen: Screen
 ) -> tuple[Manifest, MemoryPlan]:
     """Generate C for the first plan that fits the board. Raises DoesNotFitError when none does."""
-    graph = load_model(factory.model)
-    port = graph[graph.inputs[0]]
-    samples, labels = factory.gradient_samples()
+    graph = factory.graph()
     for name in PLANS:
         plan = Plan.load(HERE / name)
-        manifest = generate(graph, folder, name="gesture", plan=plan)
-        x = samples.quantized(port.shape, manifest.input.scale, manifest.input.zero_point)
-        manifest = generate(graph, folder, name="gesture", plan=plan, samples=x, labels=labels)
+        manifest = factory.generate(folder, plan)
         try:
             planned = check_fit(manifest, board)
         except DoesNotFitError as error:
@@ -172,10 +167,8 @@ def show_subject(subject: int, board: Board, target: str, port: str | None, seed
     screen.report(memory_table(built))
 
     screen.step("Let it learn on the device, one labelled window after the other")
-    shape, scale, zero_point = manifest.input.shape, manifest.input.scale, manifest.input.zero_point
-    split = factory.split
-    adapt = as_samples(split.adapt).quantized(shape, scale, zero_point)
-    test = as_samples(split.test).quantized(shape, scale, zero_point)
+    split, graph = factory.split, factory.graph()
+    adapt, test = int8_windows(split.adapt, graph), int8_windows(split.test, graph)
     with screen.bar() as bar:
         trial = run_trial(
             built.folder / "generated", firmware.elf, board, target, port,

@@ -17,7 +17,11 @@ import numpy as np
 from data import Split, Windows, calibration_samples, make_split
 from numpy.typing import NDArray
 
+from tinykit.codegen import Manifest, generate
 from tinykit.data import Samples
+from tinykit.importers import load_model
+from tinykit.ir import Graph
+from tinykit.training.plan import Plan
 
 HERE = Path(__file__).resolve().parent
 CACHE = HERE / ".cache"
@@ -41,22 +45,30 @@ class Factory:
     seconds: float
     cached: bool
 
-    def gradient_samples(self) -> tuple[Samples, list[int]]:
-        """Windows of other people from which the scale of gradients is learnt, and their labels."""
-        windows = calibration_samples(self.split, GRADIENT_SAMPLES)
-        return as_samples(windows), [int(label) for label in windows.y]
+    def graph(self) -> Graph:
+        """The int8 model, imported."""
+        return load_model(self.model)
+
+    def generate(self, folder: Path, plan: Plan) -> Manifest:
+        """C for the model with the plan; the range of its gradients is set by other people."""
+        return generate_model(self.graph(), self.split, folder, plan)
 
 
-def as_samples(windows: Windows) -> Samples:
-    """Windows in the form in which tinykit quantizes them."""
-    return Samples(windows.x, windows.y.astype(np.int32), "data.py")
+def generate_model(graph: Graph, split: Split, folder: Path, plan: Plan) -> Manifest:
+    """C named gesture.c in `folder`; gradients are calibrated with training windows of `split`."""
+    windows = calibration_samples(split, GRADIENT_SAMPLES)
+    labels = [int(label) for label in windows.y]
+    x = int8_windows(windows, graph)
+    return generate(graph, folder, name="gesture", plan=plan, samples=x, labels=labels)
 
 
-def int8_windows(
-    windows: Windows, shape: tuple[int, ...], scale: float, zero_point: int
-) -> NDArray[np.int8]:
-    """[n, *shape] as the model's input (shape with its batch axis of 1) wants them."""
-    return as_samples(windows).quantized(shape, scale, zero_point)
+def int8_windows(windows: Windows, graph: Graph) -> NDArray[np.int8]:
+    """[n, 1, 100, 6]: windows quantized as the model's input is."""
+    port = graph[graph.inputs[0]]
+    assert port.quantization is not None
+    samples = Samples(windows.x, windows.y.astype(np.int32), "data.py")
+    quantization = port.quantization
+    return samples.quantized(port.shape, quantization.scale[0], quantization.zero_point[0])
 
 
 def make_factory_model(

@@ -172,9 +172,9 @@ class _Runner:
 
     def read(self, index: int) -> FloatArray:
         """A tensor of the last run, in real values."""
-        value = self._interpreter.get_tensor(index).astype(np.float32)
+        value: FloatArray = self._interpreter.get_tensor(index).astype(np.float32)
         scale, zero_point = self.scale(index)
-        return (value - zero_point) * np.float32(scale) if scale else value
+        return ((value - zero_point) * scale).astype(np.float32) if scale else value
 
 
 def _layer_errors(before: _Runner, after: _Runner, samples: FloatArray) -> tuple[LayerError, ...]:
