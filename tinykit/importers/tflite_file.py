@@ -95,7 +95,9 @@ def read_tflite(path: Path) -> tuple[FileGraph, ...]:
     except ModelError as error:
         raise ModelError(f"{path}: {error.message}", error.hint) from None
     except Exception as error:  # struct, index, value, unicode … errors of the flatbuffer reader
-        raise ModelError(f"{path}: damaged model ({error})", DAMAGED) from None
+        raise ModelError(
+            f"{path}: damaged model ({_printable(str(error).encode())})", DAMAGED
+        ) from None
 
 
 class _Reader:
@@ -134,7 +136,7 @@ class _Reader:
         return FileGraph(tensors, operators, inputs, outputs)
 
     def _tensor(self, tensor: Any, index: int) -> FileTensor:
-        name = (tensor.Name() or b"").decode("utf-8", "replace") or f"tensor_{index}"
+        name = _printable(tensor.Name() or b"") or f"tensor_{index}"
         rank = self._count(tensor.ShapeLength(), 4, f"dimensions of tensor {name}")
         if rank > MAX_RANK:
             raise ModelError(f"tensor {name} has {rank} dimensions", DAMAGED)
@@ -201,7 +203,7 @@ class _Reader:
         number = max(int(code.BuiltinCode()), int(code.DeprecatedBuiltinCode()))
         builtin = _names("BuiltinOperator").get(number, f"operator {number}")
         if builtin == "CUSTOM":
-            builtin = f"CUSTOM {(code.CustomCode() or b'?').decode('utf-8', 'replace')}"
+            builtin = f"CUSTOM {_printable(code.CustomCode() or b'?')}"
         inputs = self._integers(operator.InputsLength(), operator.Inputs, "inputs")
         outputs = self._integers(operator.OutputsLength(), operator.Outputs, "outputs")
         if any(not -1 <= i < tensors for i in inputs) or any(not 0 <= i < tensors for i in outputs):
@@ -228,6 +230,12 @@ class _Reader:
             items = (int(getattr(options, field)(i)) for i in range(length))
             values.update({f"{field}[{i}]": item for i, item in enumerate(items)})
         return values
+
+
+def _printable(name: bytes) -> str:
+    """A name that fits into an error line."""
+    text = name.decode("utf-8", "replace")
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 @cache
