@@ -41,6 +41,7 @@ def build_firmware(
     progress: Callable[[str], None] | None = None,
     toolchain: str = "",
     check: bool = True,
+    settle: bool = True,
     keep_all: bool = False,
 ) -> Firmware:
     """Compiles and links what `tinykit generate` wrote into `generated`, for `board`.
@@ -48,7 +49,8 @@ def build_firmware(
     `work` becomes a PlatformIO project (one per board and model: two builds in the same folder must
     not run at once). `trace` adds the running checksum over layers that `verify` uses. `toolchain`
     is a GCC prefix or "zig"; empty for the first that is found. `check` refuses a model that does
-    not fit before the compiler runs; `keep_all` links functions that nobody calls, too.
+    not fit before the compiler runs. For measuring: `settle` off leaves the stack at FIRST_STACK,
+    `keep_all` links functions that nobody calls, too.
 
     The stack section is exactly as large as the bound computed from the machine code: a first build
     links with the bound known before and then once more, later builds once.
@@ -68,7 +70,7 @@ def build_firmware(
         write_memory(work, board, planned)
         run_platformio(work, progress)
         bound = stack_bound(read_image(elf), bool(board.fpu))
-        if bound.total == planned:
+        if bound.total == planned or not settle:
             break
         planned = bound.total
     else:
