@@ -32,6 +32,10 @@ env.Replace(
     SIZECHECKCMD="",
     SIZEPRINTCMD="",
 )
+# PlatformIO keeps SCons's memory of what is up to date beside a shared build cache, by relative
+# path: projects would believe each other's objects to be their own.  Here each has its own.
+env.SConsignFile(os.path.join("$BUILD_DIR", ".sconsign"))
+
 env.Append(
     ASPPFLAGS=["-x", "assembler-with-cpp", *machine],
     ASFLAGS=machine,
