@@ -47,7 +47,7 @@ def test_firmware_equals_the_reference_to_the_bit(
     assert result.traced
     assert (result.steps, result.inferences) == (200, 10)
     assert result.differing_bits == 0
-    assert result.compared_bits == 8 * learner.manifest.parameter_bytes
+    assert result.compared_bits == 8 * sum(t.bytes for t in learner.manifest.parameters)
     assert done[-1] == (210, 210)
 
 
