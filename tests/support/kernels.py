@@ -13,6 +13,7 @@ import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ RUNTIME = resource_path("firmware") / "lib" / "tinykit"
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "kernels"
 FLAGS = ["-std=c11", "-O1", "-g", "-fPIC", "-shared", "-ffp-contract=off"]
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+VARIANTS = ("TK_DSP_EMULATED=1",)  # code for cores that this machine does not have
 ROW_FORMS = {
     f"tk_{name}_s8": f"tk_{name}_row_s8"
     for name in ("conv2d", "depthwise_conv2d", "average_pool2d", "max_pool2d", "pad")
@@ -43,10 +45,10 @@ CTYPES: dict[str, Any] = {
 }
 
 
-def build(sanitize: bool) -> Path:
+def build(sanitize: bool, defines: Sequence[str] = ()) -> Path:
     """The runtime as a shared library, compiled once per content."""
     sources = sorted(RUNTIME.glob("src/*.c"))
-    flags = FLAGS + (SANITIZE if sanitize else [])
+    flags = FLAGS + (SANITIZE if sanitize else []) + [f"-D{define}" for define in defines]
     digest = hashlib.sha256(" ".join(flags).encode())
     for path in sorted(RUNTIME.rglob("*.[ch]")):
         digest.update(path.read_bytes())
@@ -162,10 +164,32 @@ def _struct(struct: Struct, values: dict[str, Array], kept: list[Any]) -> ctypes
 
 
 class SanitizedKernels:
-    """The same in a process of its own, under address and undefined-behaviour sanitizers."""
+    """The portable kernels and the DSP ones (with emulated instructions), sanitized.
+
+    Results are those of the portable kernels, to which the others are held.
+    """
 
     def __init__(self) -> None:
-        self.library = build(sanitize=True)
+        self.portable = SanitizedWorker(build(sanitize=True))
+        self.others = [SanitizedWorker(build(True, [define])) for define in VARIANTS]
+
+    def run(self, graph: Graph, x: Array, rows: bool = False) -> Array:
+        """As `Kernels.run`; AssertionError when a sanitizer stopped a worker."""
+        result = self.portable.run(graph, x, rows)
+        for worker, define in zip(self.others, VARIANTS, strict=True):
+            np.testing.assert_array_equal(worker.run(graph, x, rows), result, define)
+        return result
+
+    def close(self) -> None:
+        for worker in (self.portable, *self.others):
+            worker.close()
+
+
+class SanitizedWorker:
+    """Kernels in a process of its own, under address and undefined-behaviour sanitizers."""
+
+    def __init__(self, library: Path) -> None:
+        self.library = library
         self.process: subprocess.Popen[bytes] | None = None
 
     def run(self, graph: Graph, x: Array, rows: bool = False) -> Array:

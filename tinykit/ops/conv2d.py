@@ -135,8 +135,9 @@ def convolution_call(
     x, weights, y = graph[op.inputs[0]], graph[op.inputs[1]], graph[op.outputs[0]]
     bias, rest = (op.inputs[i] if len(op.inputs) > i else "" for i in (2, 3))
     low, high = activation_range(activation, y.quant)
-    channels = x.shape[-1]
-    taps = weights.size // (weights.shape[0] * weights.shape[-1])
+    channels, split = x.shape[-1], weights.shape[-1]
+    taps = weights.size // (weights.shape[0] * split)
+    positions = sum(-(-taps * n // 4) * 4 for n in (split, channels - split))
     fields: dict[str, Field] = {
         "window": window,
         "weights": Address(weights.name),
@@ -145,7 +146,7 @@ def convolution_call(
         "multiplier": Table("int32_t", multipliers[0]),
         "shift": Table("int8_t", multipliers[1]),
         "input_channels": channels,
-        "split": weights.shape[-1],
+        "split": split,
         "output_channels": y.shape[-1],
         "input_zero_point": x.quant.zero_point0,
         "output_zero_point": y.quant.zero_point0,
@@ -157,7 +158,7 @@ def convolution_call(
         "tk_conv2d_s8",
         Struct("tk_conv2d", fields),
         (x.name, y.name, "$scratch"),
-        scratch=4 * taps * channels,  # two patches of int16
+        scratch=4 * positions,  # two patches of int16
     )
 
 

@@ -1,6 +1,7 @@
 /* DEPTHWISE_CONV_2D, int8. */
 #include "requantize.h"
 #include "rows.h"
+#include "simd.h"
 #include "tinykit/kernels.h"
 
 /* One block of weights: channels [first, first + count) of the output. */
@@ -9,7 +10,7 @@ typedef struct {
     int32_t first, count;
 } block;
 
-static int8_t finish(const tk_depthwise_conv2d *conv, const tk_output_range *range, int32_t acc,
+static inline int8_t finish(const tk_depthwise_conv2d *conv, const tk_output_range *range, int32_t acc,
                      int32_t o) {
     const int32_t channel = conv->per_channel ? o : 0;
     acc = tk_add_bias(acc, conv->bias, o);
@@ -43,7 +44,11 @@ static void sum_4(const tk_depthwise_conv2d *conv, const block *b, const int8_t 
                   const tk_view *view, int32_t o, int32_t c, int32_t acc[4]) {
     const tk_window *w = conv->window;
     const int32_t step = w->dilation_width * conv->input_channels;
+#if TK_DSP
+    const uint32_t offset = tk_both(-conv->input_zero_point);
+#else
     const int32_t zero_point = conv->input_zero_point;
+#endif
     tk_row_walk rows = view->rows;
     int32_t a0 = 0;
     int32_t a1 = 0;
@@ -54,10 +59,23 @@ static void sum_4(const tk_depthwise_conv2d *conv, const block *b, const int8_t 
         const int8_t *weight =
             b->weights + (ky * w->kernel_width + view->kx.first) * b->count + o - b->first;
         for (int32_t kx = view->kx.first; kx < view->kx.last; kx++) {
+#if TK_DSP
+            const uint32_t pixels = tk_load(x);
+            const uint32_t weights = tk_load(weight);
+            const uint32_t x_even = tk_add_even_bytes(offset, pixels);
+            const uint32_t x_odd = tk_add_odd_bytes(offset, pixels);
+            const uint32_t w_even = tk_even_bytes(weights);
+            const uint32_t w_odd = tk_odd_bytes(weights);
+            a0 = tk_smlabb(x_even, w_even, a0);
+            a1 = tk_smlabb(x_odd, w_odd, a1);
+            a2 = tk_smlatt(x_even, w_even, a2);
+            a3 = tk_smlatt(x_odd, w_odd, a3);
+#else
             a0 += (x[0] - zero_point) * weight[0];
             a1 += (x[1] - zero_point) * weight[1];
             a2 += (x[2] - zero_point) * weight[2];
             a3 += (x[3] - zero_point) * weight[3];
+#endif
             x += step;
             weight += b->count;
         }

@@ -11,33 +11,33 @@ static inline int32_t tk_clamp(int32_t x, int32_t low, int32_t high)
     return tk_max(low, tk_min(x, high));
 }
 
-/* round(a * b / 2^31), halves away from zero; saturates only for INT32_MIN * INT32_MIN. */
-static inline int32_t tk_doubling_high_multiply(int32_t a, int32_t b)
-{
+/* round(a * b / 2^31), halves upwards; saturates only for INT32_MIN * INT32_MIN. */
+static inline int32_t tk_doubling_high_multiply(int32_t a, int32_t b) {
     if (a == INT32_MIN && b == INT32_MIN) {
         return INT32_MAX;
     }
-    const int64_t product = (int64_t)a * b;
-    const int64_t nudge = product >= 0 ? (1 << 30) : (1 - (1 << 30));
-    return (int32_t)((product + nudge) / ((int64_t)1 << 31));
+    return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
 }
 
 /* round(x / 2^exponent), halves away from zero; 0 <= exponent <= 31. */
-static inline int32_t tk_rounding_shift_right(int32_t x, int exponent)
-{
+static inline int32_t tk_rounding_shift_right(int32_t x, int exponent) {
     const int32_t mask = (int32_t)(((int64_t)1 << exponent) - 1);
     const int32_t remainder = x & mask;
     const int32_t threshold = (mask >> 1) + (x < 0 ? 1 : 0);
     return (x >> exponent) + (remainder > threshold ? 1 : 0);
 }
 
-/* round(x * multiplier * 2^(shift - 31)) as TFLite's MultiplyByQuantizedMultiplier. */
-static inline int32_t tk_multiply(int32_t x, int32_t multiplier, int shift)
-{
-    const int left = shift > 0 ? shift : 0;
-    const int right = shift > 0 ? 0 : -shift;
-    const int32_t shifted = (int32_t)((uint32_t)x << left);
-    return tk_rounding_shift_right(tk_doubling_high_multiply(shifted, multiplier), right);
+/* round(x * multiplier * 2^(shift - 31)) as TFLite's MultiplyByQuantizedMultiplier, that is
+ * tk_rounding_shift_right(tk_doubling_high_multiply(x << left, multiplier), right).
+ * 0 <= multiplier < 2^31; -31 <= shift <= 31. */
+static inline int32_t tk_multiply(int32_t x, int32_t multiplier, int shift) {
+    if (shift >= 0) {
+        const int32_t shifted = (int32_t)((uint32_t)x << shift);
+        return (int32_t)(((int64_t)shifted * multiplier + (1 << 30)) >> 31);
+    }
+    const int32_t high = (int32_t)(((int64_t)x * multiplier + (1 << 30)) >> 31);
+    const int32_t half = (high + (high >> 31)) >> (-shift - 1); /* |high| < 2^31 - 1 */
+    return (half + 1) >> 1;
 }
 
 #endif

@@ -1,0 +1,110 @@
+/* The DSP instructions of ARMv7E-M and ARMv8-M: two 16-bit products at a time.
+ *
+ * TK_DSP is 1 where the core has them.  A host build with TK_DSP_EMULATED=1 takes the same code
+ * through plain C versions of the instructions, so that tests and sanitizers see it. */
+#ifndef TINYKIT_SIMD_H
+#define TINYKIT_SIMD_H
+
+#include <stdint.h>
+
+#if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
+#define TK_DSP 1
+#include <arm_acle.h>
+
+static inline int32_t tk_smlad(uint32_t a, uint32_t b, int32_t acc) {
+    return __smlad((int16x2_t)a, (int16x2_t)b, acc);
+}
+
+static inline int32_t tk_smlabb(uint32_t a, uint32_t b, int32_t acc) {
+    return __smlabb((int32_t)a, (int32_t)b, acc);
+}
+
+static inline int32_t tk_smlatt(uint32_t a, uint32_t b, int32_t acc) {
+    return __smlatt((int32_t)a, (int32_t)b, acc);
+}
+
+/* Bytes 0 and 2 (even) or 1 and 3 (odd) as int16, each added to a half of `a`. */
+static inline uint32_t tk_add_even_bytes(uint32_t a, uint32_t x) {
+    uint32_t result;
+    __asm__("sxtab16 %0, %1, %2" : "=r"(result) : "r"(a), "r"(x));
+    return result;
+}
+
+static inline uint32_t tk_add_odd_bytes(uint32_t a, uint32_t x) {
+    uint32_t result;
+    __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(result) : "r"(a), "r"(x));
+    return result;
+}
+
+static inline uint32_t tk_even_bytes(uint32_t x) {
+    uint32_t result;
+    __asm__("sxtb16 %0, %1" : "=r"(result) : "r"(x));
+    return result;
+}
+
+static inline uint32_t tk_odd_bytes(uint32_t x) {
+    uint32_t result;
+    __asm__("sxtb16 %0, %1, ror #8" : "=r"(result) : "r"(x));
+    return result;
+}
+
+#elif defined(TK_DSP_EMULATED) && TK_DSP_EMULATED
+#define TK_DSP 1
+
+static inline int32_t tk_low(uint32_t x) { return (int16_t)(x & 0xFFFFu); }
+static inline int32_t tk_high(uint32_t x) { return (int16_t)(x >> 16); }
+
+static inline uint32_t tk_halves(int32_t low, int32_t high) {
+    return ((uint32_t)low & 0xFFFFu) | (uint32_t)high << 16;
+}
+
+static inline int32_t tk_smlabb(uint32_t a, uint32_t b, int32_t acc) {
+    return acc + tk_low(a) * tk_low(b);
+}
+
+static inline int32_t tk_smlatt(uint32_t a, uint32_t b, int32_t acc) {
+    return acc + tk_high(a) * tk_high(b);
+}
+
+static inline int32_t tk_smlad(uint32_t a, uint32_t b, int32_t acc) {
+    return tk_smlatt(a, b, tk_smlabb(a, b, acc));
+}
+
+static inline uint32_t tk_add_even_bytes(uint32_t a, uint32_t x) {
+    return tk_halves(tk_low(a) + (int8_t)(x & 0xFFu), tk_high(a) + (int8_t)(x >> 16 & 0xFFu));
+}
+
+static inline uint32_t tk_add_odd_bytes(uint32_t a, uint32_t x) {
+    return tk_add_even_bytes(a, x >> 8);
+}
+
+static inline uint32_t tk_even_bytes(uint32_t x) { return tk_add_even_bytes(0, x); }
+static inline uint32_t tk_odd_bytes(uint32_t x) { return tk_add_even_bytes(0, x >> 8); }
+
+#else
+#define TK_DSP 0
+#endif
+
+#if TK_DSP
+
+/* Four bytes, or two int16, from any address. */
+static inline uint32_t tk_load(const void *p) {
+    uint32_t word;
+    __builtin_memcpy(&word, p, sizeof word);
+    return word;
+}
+
+static inline void tk_store(void *p, uint32_t word) { __builtin_memcpy(p, &word, sizeof word); }
+
+/* (a.low, b.low) and (a.high, b.high). */
+static inline uint32_t tk_pack_low(uint32_t a, uint32_t b) { return (a & 0xFFFFu) | b << 16; }
+static inline uint32_t tk_pack_high(uint32_t a, uint32_t b) { return a >> 16 | (b & 0xFFFF0000u); }
+
+/* The same int16 in both halves. */
+static inline uint32_t tk_both(int32_t x) {
+    return ((uint32_t)x & 0xFFFFu) | (uint32_t)x << 16;
+}
+
+#endif
+
+#endif
