@@ -28,7 +28,7 @@ text = open(sys.argv[-1]).read()
 print("(monitor) reading", sys.argv[-1], flush=True)
 if "{fails}":
     sys.exit("Could not load platform: {fails}")
-port = int(re.search(r'CreateServerSocketTerminal (\\d+) "link" false', text)[1])
+port = int(re.search(r'CreateServerSocketTerminal (\\d+) "term" false', text)[1])
 server = socket.create_server(("127.0.0.1", port))
 client, _ = server.accept()
 server.close()
@@ -48,10 +48,11 @@ SAMPLE = np.arange(700, dtype=np.int64).astype(np.int8)
 def test_the_script_is_what_renode_wants() -> None:
     text = script(Path("/a/firm ware.elf"), "/b/mps2.repl", "sysbus.uart0", 4711)
     assert text == textwrap.dedent("""\
+        logLevel 3
         mach create "tinykit"
         machine LoadPlatformDescription @/b/mps2.repl
-        emulation CreateServerSocketTerminal 4711 "link" false
-        connector Connect sysbus.uart0 link
+        emulation CreateServerSocketTerminal 4711 "term" false
+        connector Connect sysbus.uart0 term
         sysbus LoadELF @/a/firm\\ ware.elf
         """)
 

@@ -32,10 +32,11 @@ def script(elf: Path, platform: str, uart: str, port: int) -> str:
     `platform` is a file, or a name inside Renode's own platforms/.
     """
     return (
+        "logLevel 3\n"  # errors only: a warning for each unmodelled register costs time
         'mach create "tinykit"\n'
         f"machine LoadPlatformDescription @{_escaped(platform)}\n"
-        f'emulation CreateServerSocketTerminal {port} "link" false\n'
-        f"connector Connect {uart} link\n"
+        f'emulation CreateServerSocketTerminal {port} "term" false\n'
+        f"connector Connect {uart} term\n"
         f"sysbus LoadELF @{_escaped(str(elf))}\n"
     )
 

@@ -152,17 +152,19 @@ class DeviceSide:
     def __init__(self, client: Client) -> None:
         self.client = client
         self.traces = client.hello.traces
+        self._last = -1  # as a new session begins
 
     def run(self, sample: Sample, last: int = ALL_OPERATORS) -> Outcome:
         """One inference or training step, traced over the operators 0 … `last`."""
-        if self.traces:
+        if self.traces and last != self._last:
             self.client.trace(last)
+            self._last = last
         if sample.label is None:
             values = _output_values(self.client.infer(sample.input))
         else:
             step = self.client.train(sample.input, sample.label)
             values = _step_values(step, self.client.parameters_crc())
-        return Outcome(values, self.client.trace(-1) if self.traces else None)
+        return Outcome(values, self.client.trace(last) if self.traces else None)
 
 
 class HostSide:

@@ -154,13 +154,15 @@ def compare(
         return _compare(client, reference, samples, labels, steps, inferences, progress)
     finally:
         reference.trace(-1)
-        if manifest.trains:
-            _put_back(client, learnt)
+        _put_back(client, learnt)
 
 
 def _put_back(client: Client, learnt: bytes) -> None:
     try:
-        client.load(learnt)
+        if client.hello.traces:
+            client.trace(-1)
+        if learnt:
+            client.load(learnt)
     except LinkError:
         return  # the link is down; that error is on its way already
 
