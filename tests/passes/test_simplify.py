@@ -149,6 +149,13 @@ def test_relu6_behind_a_fused_relu(tmp_path: Path) -> None:
     check(before, after)
 
 
+def test_every_activation_of_a_chain_moves(tmp_path: Path) -> None:
+    before = Net().conv().add("RELU6").conv().add("RELU").conv().add("RELU6").graph(tmp_path)
+    after = fuse_activations(before)
+    assert kinds(after) == ["conv2d"] * 3
+    check(before, after)
+
+
 def rescaling(net: Net) -> Net:
     return net.conv().add("RELU", scale=0.05, zero=-128)
 

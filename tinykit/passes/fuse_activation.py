@@ -21,6 +21,14 @@ COMBINED = {
 
 def fuse_activations(graph: Graph) -> Graph:
     """Without the activations that only repeat the clamp of an op with the same quantization."""
+    while True:
+        shorter = _fuse_one(graph)
+        if shorter is graph:
+            return graph
+        graph = shorter
+
+
+def _fuse_one(graph: Graph) -> Graph:
     for op in graph.of_kind("relu", "relu6"):
         producer = _producer(graph, op)
         if producer is None:
@@ -32,7 +40,7 @@ def fuse_activations(graph: Graph) -> Graph:
             producer,
             attributes=replace(producer.attributes, activation=activation),  # type: ignore[call-arg]
         )
-        graph = bypass(replace_op(graph, producer, fused), op)
+        return bypass(replace_op(graph, producer, fused), op)
     return graph
 
 

@@ -27,6 +27,8 @@ def renamed(op: Op, old: str, new: str) -> Op:
     def swap(names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(new if name == old else name for name in names)
 
+    if old not in op.inputs and old not in op.outputs:
+        return op
     return replace(op, inputs=swap(op.inputs), outputs=swap(op.outputs))
 
 
