@@ -6,12 +6,13 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
-VENV   := .venv
-BIN    := $(VENV)/bin
-STAMPS := $(VENV)/stamps
-EXTRAS := dev
-APT    := gcc libc6-dev gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
-ROUTE  := $(if $(or $(SYSTEM),$(filter 0,$(shell id -u))),apt,pip)
+VENV    := .venv
+BIN     := $(VENV)/bin
+STAMPS  := $(VENV)/stamps
+EXTRAS  := dev
+EXAMPLE := examples/gesture_personalization
+APT     := gcc libc6-dev gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
+ROUTE   := $(if $(or $(SYSTEM),$(filter 0,$(shell id -u))),apt,pip)
 
 # TARGET=unicorn, qemu or renode says where the demo runs; without it: QEMU if installed, else Unicorn
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -28,7 +29,7 @@ help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: setup  ## train, build, run, learn on the device, verify (TARGET=unicorn|qemu|renode)
-	@$(BIN)/python examples/gesture_personalization/demo.py $(addprefix --target ,$(TARGET)) $(ARGS)
+	@$(BIN)/python $(EXAMPLE)/demo.py $(addprefix --target ,$(TARGET)) $(ARGS)
 
 test: setup  ## the whole test suite (ARGS="-k name" to choose)
 	@$(BIN)/python -m pytest $(ARGS)
@@ -50,8 +51,10 @@ bench: setup  ## the measurements behind the README's numbers
 bounds: setup  ## measure the code and stack bounds of every compiler that is installed
 	@$(BIN)/python -m tinykit.build.measure_bounds $(ARGS)
 
-docs: setup  ## print the pages of docs/ that the code prints
+docs: setup  ## write the pages and the picture of docs/ that the code prints
 	@$(BIN)/python -m tinykit.report.docs docs
+	@$(BIN)/tinykit build -C $(EXAMPLE) >/dev/null
+	@$(BIN)/tinykit size -C $(EXAMPLE) --picture docs/memory.svg
 
 format:  ## let the formatters write
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format . && $(BIN)/clang-format -i $(C_FILES)
