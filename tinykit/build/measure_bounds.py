@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -37,7 +38,7 @@ from tinykit.build.compilers import Compiler, find_compiler
 from tinykit.build.firmware import Firmware, build_firmware
 from tinykit.build.image import read_image
 from tinykit.build.objects import ObjectGraph, archive_members, read_objects
-from tinykit.build.stack import RESET, StackAnalysis
+from tinykit.build.stack import RESET, UNHANDLED, StackAnalysis
 from tinykit.codegen.generate import generate
 from tinykit.codegen.manifest import Manifest
 from tinykit.errors import BuildError, TinykitError
@@ -70,14 +71,18 @@ class Probe:
         return "train" if self.manifest.trains else "infer"
 
 
+_COMMENT = re.compile(rb"/\*.*?\*/|//[^\n]*", re.DOTALL)
+
+
 def runtime_hash() -> str:
-    """Identifies the C sources that the tables were measured for."""
+    """Identifies the C sources that tables were measured for; comments and layout don't matter."""
     digest = sha256()
     root = resource_path("firmware")
     for folder in ("lib", "src", "platform"):
         for path in sorted((root / folder).rglob("*")):
             if path.suffix in (".c", ".h", ".S", ".ld"):
-                digest.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+                text = b" ".join(_COMMENT.sub(b"", path.read_bytes()).split())
+                digest.update(path.relative_to(root).as_posix().encode() + text)
     return digest.hexdigest()[:16]
 
 
@@ -308,7 +313,7 @@ def _depths(firmware: Firmware, names: Iterable[str]) -> dict[str, int | None]:
     functions = {s.name for s in image.symbols if s.function}
     depths: dict[str, int | None] = {}
     for name in names:
-        if name in functions:
+        if name in functions and name != UNHANDLED:
             try:
                 depths[name] = StackAnalysis(image).depth_of(name)
             except BuildError as error:
@@ -326,9 +331,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, help="keep the builds here")
     options = parser.parse_args(arguments)
     boards = [load_board(name) for name in options.board or ()] or list_boards()
+    runtime = runtime_hash()
     try:
         old = load_tables()
-        same = old.runtime == runtime_hash()
+        same = old.runtime == runtime
         kept = {compiler: dict(tables) for compiler, tables in old.tables.items()} if same else {}
     except BuildError:
         kept = {}
@@ -345,7 +351,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{compiler.id} {board.name}", flush=True)
                 table = measure_table(board, compiler, probes, work / "builds")
                 kept.setdefault(compiler.id, {})[board.name] = table
-                dump_tables(Tables(format=FORMAT, runtime=runtime_hash(), tables=kept), TABLE)
+                dump_tables(Tables(format=FORMAT, runtime=runtime, tables=kept), TABLE)
     return 0
 
 

@@ -18,6 +18,8 @@ if kind is None:
     sys.stderr.write(f"error: {compiler}\n")
     env.Exit(1)
 
+# Relative, so that a project in a folder with spaces in its name can be linked.
+build_dir = os.path.relpath(env.subst("$BUILD_DIR"), env.subst("$PROJECT_DIR"))
 machine = machine_flags(kind, board.get("build.cpu"), board.get("build.fpu", ""))
 warnings = ["-Wall", "-Wextra", "-Wconversion", "-Wdouble-promotion", "-Werror"]
 
@@ -55,7 +57,7 @@ env.Append(
     LINKFLAGS=[
         # custom_keep_all = yes links what nobody calls, too: for measuring it
         "--no-gc-sections" if env.GetProjectOption("custom_keep_all", "") else "--gc-sections",
-        "-Map=$BUILD_DIR/firmware.map",
+        "-Map=" + os.path.join(build_dir, "firmware.map"),
     ],
 )
 

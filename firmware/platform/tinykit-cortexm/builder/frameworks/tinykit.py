@@ -10,7 +10,7 @@ from SCons.Script import DefaultEnvironment
 env = DefaultEnvironment()
 board = env.BoardConfig()
 support = os.path.join(env.PioPlatform().get_dir(), "support")
-build_dir = env.subst("$BUILD_DIR")
+build_dir = os.path.relpath(env.subst("$BUILD_DIR"), env.subst("$PROJECT_DIR"))
 
 
 def linker_script() -> str:
@@ -83,7 +83,7 @@ def compiler_rt() -> str:
 
 script = os.path.join(build_dir, "firmware.ld")
 write_if_changed(script, linker_script())
-env.Depends("$BUILD_DIR/firmware.elf", script)
+env.Depends(os.path.join("$BUILD_DIR", "firmware.elf"), env.File(os.path.abspath(script)))
 
 env.Append(CPPPATH=[support])
 if env["TK_COMPILER"] == "gcc":
