@@ -54,7 +54,7 @@ class ProjectSection(_Section):
 
 
 class ModelSection(_Section):
-    """[model]: the network. `path` is an int8 .tflite, or a .keras/.h5 file (needs TensorFlow)."""
+    """[model]: the network, a full int8 .tflite. `tinykit quantize` makes one of a Keras model."""
 
     path: str | None = None
 

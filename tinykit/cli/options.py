@@ -49,7 +49,9 @@ LoadFile = Annotated[
 ]
 ModelFile = Annotated[
     Path | None,
-    typer.Argument(metavar="MODEL", help=".tflite, .keras or .h5.", show_default=False),
+    typer.Argument(
+        metavar="MODEL", help="Full int8 .tflite instead of [model] path.", show_default=False
+    ),
 ]
 PlanFile = Annotated[
     Path | None, typer.Option("--plan", metavar="FILE", help="Update plan (TOML).")

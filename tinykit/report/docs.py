@@ -5,10 +5,14 @@ A test compares the files with what is printed here, so that they cannot go out 
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import get_args, get_origin
+
+from pydantic.fields import FieldInfo
 
 from tinykit.config import Config
 
@@ -54,36 +58,70 @@ def _first_line(thing: object) -> str:
 def configuration_page() -> str:
     """Every section and key of tinykit.toml, with defaults."""
     parts = [NOTE, "# tinykit.toml", (sys.modules[Config.__module__].__doc__ or "").strip()]
-    for name, field in Config.model_fields.items():
+    for field in Config.model_fields.values():
         section = field.annotation
-        assert section is not None
+        assert isinstance(section, type)
         heading, _, rest = (section.__doc__ or "").strip().partition(": ")
-        parts.append(f"## {heading}")
-        parts.append(" ".join(rest.split()))
-        rows = [
-            (f"`{key}`", _type_name(item.annotation), _default(item.default))
-            for key, item in section.model_fields.items()
-        ]
-        parts.append(markdown_table(("key", "type", "default"), rows))
-        assert name in heading
+        parts += [f"## {heading}", _sentence(rest), _keys(section)]
     return "\n\n".join(parts)
 
 
+def plans_page() -> str:
+    """The update plan's TOML file: an example, and every key."""
+    from tinykit.training.plan import Optimizer, Plan, Update
+
+    intro = (sys.modules[Plan.__module__].__doc__ or "").strip()
+    paragraphs = [
+        part if part.startswith("    ") else _sentence(part) for part in intro.split("\n\n")
+    ]
+    parts = [NOTE, "# Update plans", *paragraphs]
+    for heading, section in (("[optimizer]", Optimizer), ("[[update]]", Update)):
+        parts += [f"## {heading}", _listed(inspect.getdoc(section) or ""), _keys(section)]
+    return "\n\n".join(parts)
+
+
+def _sentence(text: str) -> str:
+    text = " ".join(text.split())
+    return text[:1].upper() + text[1:]
+
+
+def _listed(doc: str) -> str:
+    """Lines of the form `key: what it does` as a list."""
+    return re.sub(r"^([a-z][a-z_, ]*): ", r"- \1: ", doc, flags=re.MULTILINE)
+
+
+def _keys(section: type) -> str:
+    """A table of the keys of a section (a pydantic model)."""
+    fields = getattr(section, "model_fields")  # noqa: B009 - not every type has them
+    rows = [
+        (f"`{key}`", _type_name(item.annotation), _default(item)) for key, item in fields.items()
+    ]
+    return markdown_table(("key", "type", "default"), rows)
+
+
+_NAMES = {str: "text", bool: "true or false", int: "whole number", float: "number"}
+
+
 def _type_name(annotation: object) -> str:
-    choices = [part for part in get_args(annotation) if part is not type(None)]
-    if choices and all(isinstance(choice, str) for choice in choices):
-        return ", ".join(f'"{choice}"' for choice in choices)
-    if choices:
-        return _type_name(choices[0])
-    return {"str": "text", "bool": "true or false", "int": "bytes"}.get(
-        getattr(annotation, "__name__", ""), str(annotation)
+    if annotation in _NAMES:
+        return _NAMES[annotation]
+    parts = [part for part in get_args(annotation) if part not in (type(None), ...)]
+    if parts and all(isinstance(part, str) for part in parts):
+        return ", ".join(f'"{part}"' for part in parts)
+    if get_origin(annotation) is tuple:
+        return "list of " + _type_name(parts[0])
+    return " or ".join(
+        dict.fromkeys(_type_name(part) for part in parts if part in _NAMES or get_args(part))
     )
 
 
-def _default(value: object) -> str:
-    return (
-        "none" if value is None else f"`{str(value).lower() if value in (True, False) else value}`"
-    )
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "must be given"
+    value = field.default
+    if value is None:
+        return "none"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
 def boards_page() -> str:
@@ -108,6 +146,7 @@ def boards_page() -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "operators.md": operators_page,
     "boards.md": boards_page,
+    "plans.md": plans_page,
     "configuration.md": configuration_page,
 }
 
