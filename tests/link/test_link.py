@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import select
 import struct
+import threading
+import tty
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -274,3 +278,54 @@ def test_a_fault_is_reported_by_name(wire: Wire) -> None:
         wire.to_host = faulting
         with pytest.raises(LinkError, match=r"UsageFault at 0x00001234 \(unaligned access\)"):
             client.infer(SAMPLES[0])
+
+
+# ---- other ports than TCP ----
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="this system has no pseudo-terminals")
+def test_a_terminal_device_works_and_its_unplugging_is_noticed(programs: Programs) -> None:
+    device = Device(programs())
+    ours, theirs = os.openpty()
+    tty.setraw(ours)
+    line = os.ttyname(theirs)
+    ended = threading.Event()
+
+    def carry() -> None:
+        while not ended.is_set():
+            ready, _, _ = select.select([ours, device.process.stdout], [], [], 0.05)
+            if ours in ready:
+                device.write(os.read(ours, 4096))
+            if device.process.stdout in ready:
+                os.write(ours, device.read(0))
+
+    carrier = threading.Thread(target=carry, daemon=True)
+    carrier.start()
+    try:
+        with Client(line, timeout=0.5) as client:
+            assert client.train(SAMPLES[0], 1).step == 1
+            saved = client.save()
+            client.load(saved)
+            ended.set()
+            carrier.join()
+            os.close(theirs)
+            os.close(ours)
+            with pytest.raises(LinkError, match=rf"the port {line} has gone"):
+                client.train(SAMPLES[0], 1)
+    finally:
+        device.stop()
+
+
+def test_a_port_that_cannot_be_waited_on_works_too(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a COM port on Windows: no file descriptor to select."""
+
+    def none(_: object) -> int:
+        raise OSError("no descriptor")
+
+    monkeypatch.setattr("serial.urlhandler.protocol_socket.Serial.fileno", none)
+    with connect(wire) as client:
+        assert client._session._port._descriptor is None
+        assert client.train(SAMPLES[0], 1).step == 1
+        assert client.infer(SAMPLES[0]).size == 10

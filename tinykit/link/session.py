@@ -70,7 +70,10 @@ class Session:
                 if lost > self.retries:
                     raise LinkError(
                         f"no answer to {kind.name} from {self.url} within {lost} × {wait:g} s",
-                        "is tinykit's firmware on the board, and the baud rate right? Try a reset.",
+                        "is another program connected to it?"
+                        if "://" in self.url
+                        else "is tinykit's firmware on the board, the baud rate right, and no "
+                        "other program connected? Try a reset.",
                     )
             elif time.monotonic() - self._heard > self.compute_timeout:
                 raise LinkError(
