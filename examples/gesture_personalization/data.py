@@ -9,7 +9,8 @@ Honesty rests on three rules, each checked by a test:
   * a held-out subject appears in no way in training, not even in the normalisation constants;
   * of every recording of the held-out subject the first part is for adaptation, the last part for
     testing, and between them lies a gap of one window: no sample is in both;
-  * nothing (learning rate, plan, number of epochs) is chosen by looking at test windows.
+  * plan and learning rate are chosen by validation inside the adaptation part (`validation_split`),
+    never by looking at test windows.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -153,14 +155,34 @@ def normalisation_of(recordings: list[Recording]) -> Normalisation:
     )
 
 
-def parts(recording: Recording, share: float = ADAPTATION_SHARE) -> tuple[FloatArray, FloatArray]:
-    """The signal's first `share`, and what comes one window (2 s) after it."""
-    border = int(len(recording.signal) * share)
-    return recording.signal[:border], recording.signal[border + WINDOW :]
+def parts(signal: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The signal's first `ADAPTATION_SHARE`, and what comes one window (2 s) after it."""
+    border = int(len(signal) * ADAPTATION_SHARE)
+    return signal[:border], signal[border + WINDOW :]
+
+
+def halves(signal: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The adaptation part in two: what validation learns from, and what it is measured on."""
+    first, _ = parts(signal)
+    return first[: len(first) // 2], first[len(first) // 2 :]
 
 
 def make_split(subject: int) -> Split:
     """The fold in which `subject` is held out. `adapt` is in a fixed random order."""
+    return _split(subject, parts, TEST_STRIDE)
+
+
+def validation_split(subject: int) -> Split:
+    """The same without the last part of any recording, for choosing plans and rates: `adapt` and
+    `test` are both of the adaptation part."""
+    return _split(subject, halves, ADAPT_STRIDE)
+
+
+def _split(
+    subject: int,
+    divide: Callable[[FloatArray], tuple[FloatArray, FloatArray]],
+    test_stride: int,
+) -> Split:
     recordings = load_recordings()
     others = [recording for recording in recordings if recording.subject != subject]
     own = [recording for recording in recordings if recording.subject == subject]
@@ -173,16 +195,14 @@ def make_split(subject: int) -> Split:
         labels = [np.full(len(x), label, dtype=np.int64) for x, label in pieces]
         return Windows(np.concatenate([x for x, _ in pieces]), np.concatenate(labels))
 
-    halves = [(*parts(recording), recording.exercise) for recording in own]
-    adapt = windows([(first, label) for first, _, label in halves], ADAPT_STRIDE)
+    divided = [(*divide(recording.signal), recording.exercise) for recording in own]
+    adapt = windows([(first, label) for first, _, label in divided], ADAPT_STRIDE)
     order = np.random.default_rng(subject).permutation(len(adapt))
     return Split(
         subject=subject,
-        train=windows(
-            [(recording.signal, recording.exercise) for recording in others], TRAIN_STRIDE
-        ),
+        train=windows([(r.signal, r.exercise) for r in others], TRAIN_STRIDE),
         adapt=Windows(adapt.x[order], adapt.y[order]),
-        test=windows([(last, label) for _, last, label in halves], TEST_STRIDE),
+        test=windows([(last, label) for _, last, label in divided], test_stride),
         normalisation=normalisation,
     )
 
