@@ -63,7 +63,7 @@ wheel: setup  ## dist/*.whl, with firmware, boards and examples inside
 	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .
 
 clean:  ## remove what was built and cached; .venv stays (make distclean removes it too)
-	@rm -rf build dist .pio .cache .ruff_cache .hypothesis
+	@rm -rf build dist .pio .cache .ruff_cache .hypothesis examples/*/build examples/*/.cache
 	@find examples firmware tinykit tests -name __pycache__ -prune -exec rm -rf {} +
 	@rm -rf examples/*/build
 

@@ -208,8 +208,10 @@ def _split(
 
 
 def calibration_samples(split: Split, count: int = 200) -> Windows:
-    """Training windows (never the held-out subject's) spread evenly over people and exercises."""
+    """Training windows (never the held-out subject's) spread evenly over people and exercises,
+    shuffled: the first few of them are a fair sample, too."""
     chosen = np.linspace(0, len(split.train) - 1, count).astype(np.int64)
+    np.random.default_rng(0).shuffle(chosen)
     return Windows(split.train.x[chosen], split.train.y[chosen])
 
 
