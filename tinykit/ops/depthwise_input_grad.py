@@ -71,7 +71,7 @@ class DepthwiseInputGrad(Operator[InputGradAttributes]):
         }
         arguments = (gradient.name, result.name, "$scratch", "$trainer")
         struct = Struct("tk_depthwise_input_grad", fields)
-        scratch = 2 * gradient.shape[-1]
+        scratch = 8 * math.prod(attributes.window.kernel) + 6 * gradient.shape[-1]
         return (Call("tk_depthwise_input_grad_s16", struct, arguments, scratch),)
 
 

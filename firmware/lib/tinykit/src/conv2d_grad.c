@@ -1,81 +1,72 @@
 /* Gradients of CONV_2D and FULLY_CONNECTED. */
 #include "gradient.h"
+#include "lanes.h"
 #include "master.h"
 #include "taps.h"
 
-/* Products of int16 and int8 that an int32 surely holds: 511 * 2^15 * 2^7 < 2^31. */
-#define CHUNK 511
+/* Products of int16 and int8 that an int32 surely holds: 510 * 2^15 * 2^7 < 2^31. */
+#define CHUNK 510
 
-/* sum over o of g[o] * w[o * stride] */
-static int64_t dot_strided(const int16_t *g, const int8_t *w, int32_t stride, int32_t count)
-{
-    int64_t total = 0;
+/* One or two input pixels that the same taps see: total[pixel][i] += sum over o of
+ * g[pixel][o] * w[o * stride + i], for n <= 4 input channels. */
+static void transposed(const int16_t *g, const int16_t *h, const int8_t *w, int32_t stride,
+                       int32_t count, int32_t n, int64_t total[2][4]) {
     while (count > 0) {
-        const int32_t n = count < CHUNK ? count : CHUNK;
-        int32_t sum = 0;
-        for (int32_t o = 0; o < n; o++, w += stride) {
-            sum += g[o] * w[0];
+        const int32_t chunk = count < CHUNK ? count : CHUNK;
+        int32_t a[4] = {0, 0, 0, 0};
+        int32_t b[4] = {0, 0, 0, 0};
+        int32_t o = 0;
+        if (n == 4) {
+            for (; o + 2 <= chunk; o += 2, w += 2 * stride) {
+                tk_lanes_transposed_2x2(g + o, h + o, w, w + stride, a, b);
+            }
         }
-        total += sum;
-        g += n;
-        count -= n;
-    }
-    return total;
-}
-
-/* The same for four neighbouring weights; adds to total[4]. */
-static void dot_strided_4(const int16_t *g, const int8_t *w, int32_t stride, int32_t count,
-                          int64_t *total)
-{
-    while (count > 0) {
-        const int32_t n = count < CHUNK ? count : CHUNK;
-        int32_t a = 0, b = 0, c = 0, d = 0;
-        for (int32_t o = 0; o < n; o++, w += stride) {
-            a += g[o] * w[0];
-            b += g[o] * w[1];
-            c += g[o] * w[2];
-            d += g[o] * w[3];
+        for (; o < chunk; o++, w += stride) {
+            for (int32_t i = 0; i < n; i++) {
+                a[i] += g[o] * w[i];
+                b[i] += h[o] * w[i];
+            }
         }
-        total[0] += a;
-        total[1] += b;
-        total[2] += c;
-        total[3] += d;
-        g += n;
-        count -= n;
+        for (int32_t i = 0; i < n; i++) {
+            total[0][i] += a[i];
+            total[1][i] += b[i];
+        }
+        g += chunk;
+        h += chunk;
+        count -= chunk;
     }
 }
 
-/* The gradients of input pixel (y, x) for the `width` input channels of one weight block.
- * scaled: ring of rows of scaled output gradients. */
+/* The gradients of input pixels (y, x) and, with `pair`, (y, x + 1), for the `width` input channels
+ * of one weight block.  scaled: ring of rows of scaled output gradients.  step: int16 from one input
+ * pixel's results to the next. */
 static void pixel_gradients(const tk_conv2d_input_grad *conv, const int16_t *scaled,
-                            const int8_t *weights, int32_t width, int32_t y, int32_t x,
-                            int16_t *result, uint32_t *saturations)
-{
+                            const int8_t *weights, int32_t width, int32_t y, int32_t x, int pair,
+                            int16_t *result, int32_t step, uint32_t *saturations) {
     const tk_axis rows = TK_ROWS(conv->window), columns = TK_COLUMNS(conv->window);
     const int32_t outputs = conv->output_channels;
     const int32_t stride = rows.kernel * columns.kernel * width;
     for (int32_t i = 0; i < width;) {
         const int32_t n = width - i >= 4 ? 4 : 1;
-        int64_t total[4] = {0, 0, 0, 0};
+        int64_t total[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
         for (int32_t ky = 0; ky < rows.kernel; ky++) {
             const int32_t oy = tk_output_of(&rows, y, ky);
             for (int32_t kx = 0; oy >= 0 && kx < columns.kernel; kx++) {
                 const int32_t ox = tk_output_of(&columns, x, kx);
-                if (ox < 0) {
-                    continue;
-                }
-                const int16_t *g = scaled + ((oy % conv->ring) * columns.output + ox) * outputs;
-                const int8_t *tap = weights + (ky * columns.kernel + kx) * width + i;
-                if (n == 4) {
-                    dot_strided_4(g, tap, stride, outputs, total);
-                } else {
-                    total[0] += dot_strided(g, tap, stride, outputs);
+                if (ox >= 0) {
+                    const int16_t *g = scaled + ((oy % conv->ring) * columns.output + ox) * outputs;
+                    const int8_t *tap = weights + (ky * columns.kernel + kx) * width + i;
+                    transposed(g, pair ? g + outputs : g, tap, stride, outputs, n, total);
                 }
             }
         }
         for (int32_t k = 0; k < n; k++) {
-            result[i++] = tk_to_gradient(total[k], conv->shift, saturations);
+            result[i + k] = tk_to_gradient(total[0][k], conv->shift, saturations);
+            if (pair) {
+                result[i + k + step] = tk_to_gradient(total[1][k], conv->shift, saturations);
+            }
         }
+        i += n;
     }
 }
 
@@ -107,19 +98,24 @@ void tk_conv2d_input_grad_s16(const tk_conv2d_input_grad *conv, const int16_t *g
         multipliers[o] =
             tk_channel_multiplier(conv->scale, conv->multiplier[c], conv->multiplier_shift[c]);
     }
+    /* Neighbours see the outputs through the same taps where kernel and stride are 1 wide. */
+    const int simple = w->kernel_width == 1 && w->stride_width == 1 && w->pad_left == 0;
     int32_t ready = 0; /* rows of the output that have been scaled */
     for (int32_t y = 0; y < w->input_height; y++) {
         const int32_t last = tk_min((y + w->pad_top) / w->stride_height, w->output_height - 1);
         for (; ready <= last; ready++) {
             scale_row(conv, gradient, ready, multipliers, scaled, saturations);
         }
-        for (int32_t x = 0; x < w->input_width; x++) {
-            pixel_gradients(conv, scaled, conv->weights, split, y, x, result, saturations);
+        for (int32_t x = 0; x < w->input_width;) {
+            const int pair = simple && x + 1 < w->input_width;
+            pixel_gradients(conv, scaled, conv->weights, split, y, x, pair, result, split + rest,
+                            saturations);
             if (rest > 0) {
-                pixel_gradients(conv, scaled, conv->weights_rest, rest, y, x, result + split,
-                                saturations);
+                pixel_gradients(conv, scaled, conv->weights_rest, rest, y, x, pair, result + split,
+                                split + rest, saturations);
             }
-            result += split + rest;
+            result += (1 + pair) * (split + rest);
+            x += 1 + pair;
         }
     }
     for (; ready < w->output_height; ready++) { /* rows that see padding alone, for the count */
@@ -127,67 +123,78 @@ void tk_conv2d_input_grad_s16(const tk_conv2d_input_grad *conv, const int16_t *g
     }
 }
 
-/* sum over pixels of g * (x - zero_point), for output channel `g`, tap (ky, kx) and n <= 4 input
- * channels from `x` on. */
+/* Sums over pixels of g * (x - zero_point) through tap (ky, kx), for output channels o (total[0])
+ * and, with `pair`, o + 1 (total[1]) and n <= 4 input channels from `x` on. */
 static void weight_gradients(const tk_conv2d_update *conv, const int16_t *g, const int8_t *x,
-                             int32_t ky, int32_t kx, int32_t n, int64_t *total)
-{
+                             int32_t ky, int32_t kx, int pair, int32_t n, int64_t total[2][4]) {
     const tk_axis rows = TK_ROWS(conv->window), columns = TK_COLUMNS(conv->window);
     const tk_range ys = tk_outputs_inside(&rows, ky), xs = tk_outputs_inside(&columns, kx);
     const int32_t g_step = conv->output_channels;
     const int32_t x_step = columns.stride * conv->input_channels;
+    const int32_t zero_point = conv->input_zero_point;
     for (int32_t oy = ys.first; oy < ys.last; oy++) {
         const int32_t y = oy * rows.stride - rows.pad + ky * rows.dilation;
         const int32_t left = xs.first * columns.stride - columns.pad + kx * columns.dilation;
         const int8_t *px = x + (y * columns.input + left) * conv->input_channels;
         const int16_t *pg = g + (oy * columns.output + xs.first) * g_step;
-        int32_t a = 0, b = 0, c = 0, d = 0, all = 0;
-        if (n == 4) {
-            for (int32_t ox = xs.first; ox < xs.last; ox++, px += x_step, pg += g_step) {
-                all += *pg;
-                a += *pg * px[0];
-                b += *pg * px[1];
-                c += *pg * px[2];
-                d += *pg * px[3];
-            }
-        } else {
-            for (int32_t ox = xs.first; ox < xs.last; ox++, px += x_step, pg += g_step) {
-                all += *pg;
-                a += *pg * px[0];
+        int32_t a[4] = {0, 0, 0, 0};
+        int32_t b[4] = {0, 0, 0, 0};
+        int32_t ox = xs.first;
+        if (pair && n == 4) {
+            for (; ox + 2 <= xs.last; ox += 2, px += 2 * x_step, pg += 2 * g_step) {
+                tk_lanes_outer_2x2(pg, g_step, px, x_step, zero_point, a, b);
             }
         }
-        const int64_t offset = (int64_t)all * conv->input_zero_point;
-        total[0] += a - offset;
-        total[1] += b - offset;
-        total[2] += c - offset;
-        total[3] += d - offset;
+        for (; ox < xs.last; ox++, px += x_step, pg += g_step) {
+            for (int32_t i = 0; i < n; i++) {
+                a[i] += pg[0] * (px[i] - zero_point);
+                b[i] += pair ? pg[1] * (px[i] - zero_point) : 0;
+            }
+        }
+        for (int32_t i = 0; i < n; i++) {
+            total[0][i] += a[i];
+            total[1][i] += b[i];
+        }
+    }
+}
+
+/* Updates n weights from `index` on, all of output channel o. */
+static void update_weights(const tk_conv2d_update *conv, const tk_trainer *trainer, tk_rate rate,
+                           int32_t index, int32_t n, const int64_t total[4]) {
+    const tk_update *update = conv->update;
+    const uint32_t base = tk_noise_base(update->seed, trainer->step, update->tensor);
+    for (int32_t k = 0; k < n; k++) {
+        const int32_t acc = (int32_t)tk_shift_round(total[k], conv->fold_shift);
+        const uint32_t noise = tk_noise(base, (uint32_t)(index + k));
+        tk_weight_update(update, index + k, tk_delta(acc, rate, update->stochastic, noise));
     }
 }
 
 void tk_conv2d_update_s16(const tk_conv2d_update *conv, const int16_t *gradient, const int8_t *x,
-                          const tk_trainer *trainer)
-{
+                          const tk_trainer *trainer) {
     const tk_window *w = conv->window;
-    const tk_update *update = conv->update;
-    const uint32_t base = tk_noise_base(update->seed, trainer->step, update->tensor);
     const int32_t split = conv->split;
-    int32_t index = 0;
-    for (int32_t o = 0; o < conv->output_channels; o++) {
-        const tk_rate rate = tk_update_rate(update, trainer, o);
+    const int32_t row = (int32_t)w->kernel_height * w->kernel_width * split;
+    for (int32_t o = 0; o < conv->output_channels;) {
+        const int pair = o + 1 < conv->output_channels;
+        const tk_rate rate = tk_update_rate(conv->update, trainer, o);
+        const tk_rate next = tk_update_rate(conv->update, trainer, o + pair);
+        int32_t index = o * row;
         for (int32_t ky = 0; ky < w->kernel_height; ky++) {
             for (int32_t kx = 0; kx < w->kernel_width; kx++) {
                 for (int32_t i = 0; i < split;) {
                     const int32_t n = split - i >= 4 ? 4 : 1;
-                    int64_t total[4] = {0, 0, 0, 0};
-                    weight_gradients(conv, gradient + o, x + i, ky, kx, n, total);
-                    for (int32_t k = 0; k < n; k++, i++, index++) {
-                        const int32_t acc = (int32_t)tk_shift_round(total[k], conv->fold_shift);
-                        tk_weight_update(update, index,
-                                         tk_delta(acc, rate, update->stochastic,
-                                                  tk_noise(base, (uint32_t)index)));
+                    int64_t total[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
+                    weight_gradients(conv, gradient + o, x + i, ky, kx, pair, n, total);
+                    update_weights(conv, trainer, rate, index, n, total[0]);
+                    if (pair) {
+                        update_weights(conv, trainer, next, index + row, n, total[1]);
                     }
+                    i += n;
+                    index += n;
                 }
             }
         }
+        o += 1 + pair;
     }
 }

@@ -1,47 +1,91 @@
 /* Gradients of DEPTHWISE_CONV_2D. */
 #include "gradient.h"
+#include "lanes.h"
 #include "master.h"
 #include "taps.h"
 
-/* sum over taps of g * w for output channel `o` at input pixel (y, x) */
-static int32_t channel_sum(const tk_depthwise_input_grad *conv, const int16_t *gradient, int32_t y,
-                           int32_t x, int32_t o)
-{
+/* One weight tap through which an output pixel sees the input pixel: offsets of the output pixel's
+ * first gradient, and the tap's number. */
+typedef struct {
+    int32_t gradient, tap;
+} seen;
+
+/* Lists the outputs that see input pixel (y, x). */
+static int32_t list_taps(const tk_depthwise_input_grad *conv, int32_t y, int32_t x, seen *list) {
     const tk_axis rows = TK_ROWS(conv->window), columns = TK_COLUMNS(conv->window);
     const int32_t outputs = conv->channels * conv->depth_multiplier;
-    const int32_t split = conv->split;
-    const int8_t *weights = o < split ? conv->weights + o : conv->weights_rest + o - split;
-    const int32_t step = o < split ? split : outputs - split;
-    int32_t sum = 0;
+    int32_t count = 0;
     for (int32_t ky = 0; ky < rows.kernel; ky++) {
         const int32_t oy = tk_output_of(&rows, y, ky);
         for (int32_t kx = 0; oy >= 0 && kx < columns.kernel; kx++) {
             const int32_t ox = tk_output_of(&columns, x, kx);
             if (ox >= 0) {
-                sum += gradient[(oy * columns.output + ox) * outputs + o] *
-                       weights[(ky * columns.kernel + kx) * step];
+                list[count++] = (seen){(oy * columns.output + ox) * outputs, ky * columns.kernel + kx};
             }
         }
+    }
+    return count;
+}
+
+/* Sums over taps of g * w for output channels [o, o + 4), all in one block of weights. */
+static void sums_4(const int16_t *gradient, const int8_t *weights, int32_t step, const seen *list,
+                   int32_t count, int32_t acc[4]) {
+    int32_t sums[4] = {0, 0, 0, 0};
+    for (int32_t i = 0; i < count; i++) {
+        tk_lanes_multiply(gradient + list[i].gradient, weights + list[i].tap * step, 0, sums);
+    }
+    for (int32_t k = 0; k < 4; k++) {
+        acc[k] = sums[k];
+    }
+}
+
+static int32_t sum_1(const int16_t *gradient, const int8_t *weights, int32_t step, const seen *list,
+                     int32_t count) {
+    int32_t sum = 0;
+    for (int32_t i = 0; i < count; i++) {
+        sum += gradient[list[i].gradient] * weights[list[i].tap * step];
     }
     return sum;
 }
 
+/* The sums of all output channels of a pixel, each times its weight scale, into sums[O]. */
+static void pixel_sums(const tk_depthwise_input_grad *conv, const int16_t *gradient,
+                       const seen *list, int32_t count, int32_t *sums) {
+    const int32_t outputs = conv->channels * conv->depth_multiplier;
+    const int32_t split = conv->split;
+    for (int32_t o = 0; o < outputs;) {
+        const int8_t *weights = o < split ? conv->weights + o : conv->weights_rest + o - split;
+        const int32_t step = o < split ? split : outputs - split;
+        const int32_t end = o < split ? split : outputs;
+        for (; o + 4 <= end; o += 4, weights += 4) {
+            sums_4(gradient + o, weights, step, list, count, sums + o);
+        }
+        for (; o < end; o++, weights++) {
+            sums[o] = sum_1(gradient + o, weights, step, list, count);
+        }
+    }
+}
+
 void tk_depthwise_input_grad_s16(const tk_depthwise_input_grad *conv, const int16_t *gradient,
-                                 int16_t *result, int16_t *scratch, tk_trainer *trainer)
-{
+                                 int16_t *result, int32_t *scratch, tk_trainer *trainer) {
     const tk_window *w = conv->window;
-    const int32_t depth = conv->depth_multiplier;
-    for (int32_t o = 0; o < conv->channels * depth; o++) {
+    const int32_t depth = conv->depth_multiplier, outputs = conv->channels * depth;
+    int32_t *sums = scratch;
+    seen *list = (seen *)(void *)(scratch + outputs);
+    int16_t *multipliers = (int16_t *)(void *)(list + w->kernel_height * w->kernel_width);
+    for (int32_t o = 0; o < outputs; o++) {
         const int32_t c = conv->per_channel ? o : 0;
-        scratch[o] =
+        multipliers[o] =
             tk_channel_multiplier(conv->scale, conv->multiplier[c], conv->multiplier_shift[c]);
     }
     for (int32_t y = 0; y < w->input_height; y++) {
         for (int32_t x = 0; x < w->input_width; x++) {
+            pixel_sums(conv, gradient, list, list_taps(conv, y, x, list), sums);
+            int32_t o = 0;
             for (int32_t c = 0; c < conv->channels; c++) {
                 int64_t acc = 0;
-                for (int32_t o = c * depth; o < (c + 1) * depth; o++) {
-                    acc += (int64_t)channel_sum(conv, gradient, y, x, o) * scratch[o];
+                for (int32_t k = 0; k < depth; k++, o++) {
+                    acc += (int64_t)sums[o] * multipliers[o];
                 }
                 *result++ = tk_to_gradient(acc, conv->shift, &trainer->saturations);
             }
@@ -49,38 +93,58 @@ void tk_depthwise_input_grad_s16(const tk_depthwise_input_grad *conv, const int1
     }
 }
 
-void tk_depthwise_update_s16(const tk_depthwise_update *conv, const int16_t *gradient,
-                             const int8_t *x, const tk_trainer *trainer)
-{
+/* Sums over pixels of g * (x - zero_point) through tap (ky, kx) for `n` output channels from o on;
+ * four at once where each input channel makes one output channel. */
+static void weight_gradients(const tk_depthwise_update *conv, const int16_t *gradient,
+                             const int8_t *x, int32_t ky, int32_t kx, int32_t o, int32_t n,
+                             int64_t total[4]) {
     const tk_axis rows = TK_ROWS(conv->window), columns = TK_COLUMNS(conv->window);
+    const tk_range ys = tk_outputs_inside(&rows, ky), xs = tk_outputs_inside(&columns, kx);
+    const int32_t outputs = conv->channels * conv->depth_multiplier;
+    const int32_t x_step = columns.stride * conv->channels;
+    const int32_t zero_point = conv->input_zero_point;
+    for (int32_t oy = ys.first; oy < ys.last; oy++) {
+        const int32_t y = oy * rows.stride - rows.pad + ky * rows.dilation;
+        const int32_t left = xs.first * columns.stride - columns.pad + kx * columns.dilation;
+        const int8_t *px =
+            x + (y * columns.input + left) * conv->channels + o / conv->depth_multiplier;
+        const int16_t *pg = gradient + (oy * columns.output + xs.first) * outputs + o;
+        int32_t sums[4] = {0, 0, 0, 0};
+        if (n == 4) {
+            for (int32_t ox = xs.first; ox < xs.last; ox++, px += x_step, pg += outputs) {
+                tk_lanes_multiply(pg, px, zero_point, sums);
+            }
+        } else {
+            for (int32_t ox = xs.first; ox < xs.last; ox++, px += x_step, pg += outputs) {
+                sums[0] += *pg * (*px - zero_point);
+            }
+        }
+        for (int32_t k = 0; k < n; k++) {
+            total[k] += sums[k];
+        }
+    }
+}
+
+void tk_depthwise_update_s16(const tk_depthwise_update *conv, const int16_t *gradient,
+                             const int8_t *x, const tk_trainer *trainer) {
+    const tk_window *w = conv->window;
     const tk_update *update = conv->update;
     const uint32_t base = tk_noise_base(update->seed, trainer->step, update->tensor);
-    const int32_t channels = conv->channels;
-    const int32_t outputs = channels * conv->depth_multiplier;
+    const int32_t block = conv->depth_multiplier == 1 ? 4 : 1;
     int32_t index = 0;
-    for (int32_t ky = 0; ky < rows.kernel; ky++) {
-        const tk_range ys = tk_outputs_inside(&rows, ky);
-        for (int32_t kx = 0; kx < columns.kernel; kx++) {
-            const tk_range xs = tk_outputs_inside(&columns, kx);
-            for (int32_t o = 0; o < conv->split; o++, index++) {
-                const int32_t c = o / conv->depth_multiplier;
-                int64_t total = 0;
-                for (int32_t oy = ys.first; oy < ys.last; oy++) {
-                    const int32_t y = oy * rows.stride - rows.pad + ky * rows.dilation;
-                    const int32_t left = kx * columns.dilation - columns.pad;
-                    int32_t sum = 0;
-                    for (int32_t ox = xs.first; ox < xs.last; ox++) {
-                        const int32_t at = y * columns.input + left + ox * columns.stride;
-                        sum += gradient[(oy * columns.output + ox) * outputs + o] *
-                               (x[at * channels + c] - conv->input_zero_point);
-                    }
-                    total += sum;
+    for (int32_t ky = 0; ky < w->kernel_height; ky++) {
+        for (int32_t kx = 0; kx < w->kernel_width; kx++) {
+            for (int32_t o = 0; o < conv->split;) {
+                const int32_t n = conv->split - o >= block ? block : 1;
+                int64_t total[4] = {0, 0, 0, 0};
+                weight_gradients(conv, gradient, x, ky, kx, o, n, total);
+                for (int32_t k = 0; k < n; k++, o++, index++) {
+                    const tk_rate rate = tk_update_rate(update, trainer, o);
+                    const int32_t acc = (int32_t)tk_shift_round(total[k], conv->fold_shift);
+                    tk_weight_update(update, index,
+                                     tk_delta(acc, rate, update->stochastic,
+                                              tk_noise(base, (uint32_t)index)));
                 }
-                const tk_rate rate = tk_update_rate(update, trainer, o);
-                const int32_t acc = (int32_t)tk_shift_round(total, conv->fold_shift);
-                tk_weight_update(update, index,
-                                 tk_delta(acc, rate, update->stochastic,
-                                          tk_noise(base, (uint32_t)index)));
             }
         }
     }

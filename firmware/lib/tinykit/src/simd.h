@@ -23,6 +23,14 @@ static inline int32_t tk_smlatt(uint32_t a, uint32_t b, int32_t acc) {
     return __smlatt((int32_t)a, (int32_t)b, acc);
 }
 
+static inline int32_t tk_smlabt(uint32_t a, uint32_t b, int32_t acc) {
+    return __smlabt((int32_t)a, (int32_t)b, acc);
+}
+
+static inline int32_t tk_smlatb(uint32_t a, uint32_t b, int32_t acc) {
+    return __smlatb((int32_t)a, (int32_t)b, acc);
+}
+
 /* Bytes 0 and 2 (even) or 1 and 3 (odd) as int16, each added to a half of `a`. */
 static inline uint32_t tk_add_even_bytes(uint32_t a, uint32_t x) {
     uint32_t result;
@@ -64,6 +72,14 @@ static inline int32_t tk_smlabb(uint32_t a, uint32_t b, int32_t acc) {
 
 static inline int32_t tk_smlatt(uint32_t a, uint32_t b, int32_t acc) {
     return acc + tk_high(a) * tk_high(b);
+}
+
+static inline int32_t tk_smlabt(uint32_t a, uint32_t b, int32_t acc) {
+    return acc + tk_low(a) * tk_high(b);
+}
+
+static inline int32_t tk_smlatb(uint32_t a, uint32_t b, int32_t acc) {
+    return acc + tk_high(a) * tk_low(b);
 }
 
 static inline int32_t tk_smlad(uint32_t a, uint32_t b, int32_t acc) {

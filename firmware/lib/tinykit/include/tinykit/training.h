@@ -143,7 +143,7 @@ typedef struct {
 void tk_conv2d_update_s16(const tk_conv2d_update *conv, const int16_t *gradient, const int8_t *x,
                           const tk_trainer *trainer);
 
-/* m multiplies the finished sum.  scratch: 2 * O bytes. */
+/* m multiplies the finished sum.  scratch: 8 * KH * KW + 6 * O bytes. */
 typedef struct {
     const tk_window *window;
     const int8_t *weights;
@@ -156,7 +156,7 @@ typedef struct {
     uint8_t per_channel;
 } tk_depthwise_input_grad;
 void tk_depthwise_input_grad_s16(const tk_depthwise_input_grad *conv, const int16_t *gradient,
-                                 int16_t *result, int16_t *scratch, tk_trainer *trainer);
+                                 int16_t *result, int32_t *scratch, tk_trainer *trainer);
 
 typedef struct {
     const tk_window *window;
