@@ -41,6 +41,7 @@ class Relay:
                     return
                 if self._upstream in ready:
                     data = self._upstream.recv(65536)
+                    _acknowledge_at_once(self._upstream)
                     if not data:
                         return
                     if client is not None:
@@ -61,6 +62,14 @@ class Relay:
         finally:
             if client is not None:
                 client.close()
+
+
+def _acknowledge_at_once(connection: socket.socket) -> None:
+    """An emulator that sends byte by byte (Nagle's algorithm) waits for each acknowledgement, which
+    Linux holds back for 40 ms unless told not to, again after each read."""
+    option = getattr(socket, "TCP_QUICKACK", None)
+    if option is not None and connection.family == socket.AF_INET:
+        connection.setsockopt(socket.IPPROTO_TCP, option, 1)
 
 
 def _received(client: socket.socket) -> bytes:
