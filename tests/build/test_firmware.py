@@ -27,10 +27,11 @@ def test_second_build_is_fast_and_changes_nothing(
 ) -> None:
     build()  # warms the cache of objects
     board = load_board("mps2_an386")
-    first = build_firmware(learner.generated, board, tmp_path)
+    work = tmp_path / "a folder of mine"  # spaces are no trouble
+    first = build_firmware(learner.generated, board, work)
     stamp = first.elf.stat().st_mtime_ns
     start = time.monotonic()
-    second = build_firmware(learner.generated, board, tmp_path)
+    second = build_firmware(learner.generated, board, work)
     assert time.monotonic() - start < 10  # measured: 1.6 s; one compilation more would not show
     assert second.elf.stat().st_mtime_ns == stamp
     assert second.report == first.report

@@ -127,6 +127,14 @@ def load_tables(path: Path = TABLE) -> Tables:
     return tables
 
 
+def is_measured(compiler: str) -> bool:
+    """Whether the code of a compiler ("gcc-12.2") is known."""
+    try:
+        return compiler in load_tables().tables
+    except BuildError:
+        return False
+
+
 def planned_bounds(manifest: Manifest, board: Board, compiler: str) -> Bounds:
     """The bounds for a model on a board, built by `compiler` ("gcc-12.2").
 
