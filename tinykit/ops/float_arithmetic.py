@@ -18,7 +18,7 @@ LOG_TERMS = tuple(F(c) for c in (1.0 / 9, 1.0 / 7, 1.0 / 5, 1.0 / 3, 1.0))
 
 
 def exp32(x: np.float32) -> np.float32:
-    """e**x for x <= 0, relative error below 2e-7; 0 below -87."""
+    """e**x for x <= 0, relative error below 3e-7; 0 below -87."""
     if x < F(-87.0):
         return F(0.0)
     n = int(x * LOG2_E - F(0.5))  # towards zero: the nearest integer for x <= 0

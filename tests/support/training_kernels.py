@@ -1,0 +1,274 @@
+"""Runs training graphs through the C kernels, op by op, straight from `Operator.lower`.
+
+No code is generated: one library serves thousands of random networks.  Every tensor is a heap
+block of its own, so that in a sanitized process (`Sanitized`) a byte outside is an error.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.support.kernels import CTYPES, _struct, build
+from tinykit.codegen.cstruct import struct_types
+from tinykit.codegen.sources import SCHEDULES
+from tinykit.ir import Array, Graph, Op
+from tinykit.ops.base import Call
+from tinykit.ops.evaluate import Step, initial_values
+from tinykit.ops.registry import operator
+from tinykit.training.plan import Optimizer
+
+
+def structure(name: str) -> type[ctypes.Structure]:
+    """A ctypes class for a struct of the runtime."""
+    scalars = CTYPES | {"tk_status": ctypes.c_int}
+    members = [
+        (m.name, ctypes.c_void_p if m.pointer else scalars[m.ctype])
+        for m in struct_types()[name].members
+    ]
+    return type(name, (ctypes.Structure,), {"_fields_": members})
+
+
+TRAINER, OPTIMIZER, TRAINED, PARAMETERS, TARGET, STEP = (
+    structure(f"tk_{name}")
+    for name in ("trainer", "optimizer", "trained", "parameters", "target", "step")
+)
+
+
+@dataclass(frozen=True)
+class StepAnswer:
+    """tk_step, and the trainer's rate as the loss left it."""
+
+    status: int
+    prediction: int
+    loss: float
+    step: int
+    saturations: int
+
+
+def _pointer(array: Array) -> int:
+    return int(array.ctypes.data)
+
+
+class OpRunner:
+    """Calls the C of single ops on given values."""
+
+    def __init__(self, library: Path) -> None:
+        self.library = ctypes.CDLL(str(library))
+
+    def run(self, graph: Graph, op: Op, values: dict[str, Array], special: dict[str, Any]) -> None:
+        """Adds the op's outputs to `values` and changes what it updates, in place."""
+        rule = operator(op.kind)
+        if rule.alias:
+            shape = graph[op.outputs[0]].shape
+            values[op.outputs[0]] = values[op.inputs[0]].reshape(shape)
+            return
+        for name in op.outputs:
+            values[name] = np.full(graph[name].shape, 0x55, np.dtype(graph[name].dtype))
+        for call in rule.lower(graph, op):
+            self.call(call, values, special)
+
+    def call(self, call: Call, values: Mapping[str, Array], special: dict[str, Any]) -> None:
+        kept: list[Any] = []
+        arguments: list[Any] = []
+        if call.descriptor is not None:
+            arguments.append(ctypes.byref(_struct(call.descriptor, dict(values), kept)))
+        for name in call.arguments:
+            if name in special:
+                arguments.append(ctypes.byref(special[name]))
+                continue
+            buffer = values[name] if name != "$scratch" else np.full(call.scratch, 0x55, np.uint8)
+            kept.append(buffer)
+            arguments.append(ctypes.c_void_p(_pointer(buffer)))
+        getattr(self.library, call.function)(*arguments)
+
+    def op_result(
+        self, graph: Graph, op: Op, values: dict[str, Array], step: Step
+    ) -> tuple[list[Array], int]:
+        """Outputs and updated parameters of one op, and the values that saturated."""
+        values = {name: value.copy() for name, value in values.items()}
+        trainer = TRAINER(step.index, 0, 0, step.rate)
+        self.run(graph, op, values, {"$trainer": trainer})
+        return [values[name] for name in (*op.outputs, *op.updates)], trainer.saturations
+
+
+@dataclass
+class KernelTrainer:
+    """Training steps as generated code makes them; parameters by name."""
+
+    graph: Graph
+    optimizer: Optimizer
+    library: Path
+    parameters: dict[str, Array] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.runner = OpRunner(self.library)
+        self.parameters = {
+            name: np.ascontiguousarray(value).copy()
+            for name, value in initial_values(self.graph).items()
+            if self.graph[name].storage == "parameters"
+        }
+        optimizer = self.optimizer
+        classes = self.graph[self.graph.outputs[0]].size
+        self.trainer = TRAINER()
+        self._optimizer = OPTIMIZER(
+            optimizer.learning_rate,
+            SCHEDULES[optimizer.schedule],
+            optimizer.warmup_steps,
+            optimizer.total_steps,
+            optimizer.accumulate,
+            optimizer.seed,
+            classes,
+        )
+        self.set = PARAMETERS()
+        self.set.trainer = ctypes.addressof(self.trainer)
+        self.set.optimizer = ctypes.addressof(self._optimizer)
+        self._lists = []
+        for kind, dtype in (("bias", "int32"), ("weight", "int8")):
+            names = [
+                name
+                for name in self.parameters
+                if self.graph[name].dtype == dtype and not name.endswith("/residual")
+            ]
+            rows = (TRAINED * len(names))(*map(self._trained, names))
+            self._lists.append(rows)
+            setattr(self.set, "biases" if kind == "bias" else "weights", ctypes.addressof(rows))
+            setattr(self.set, f"{kind}_count", len(names))
+
+    def _trained(self, name: str) -> ctypes.Structure:
+        residual = self.parameters.get(f"{name}/residual")
+        array = self.parameters[name]
+        return TRAINED(
+            _pointer(array), None if residual is None else _pointer(residual), array.size
+        )
+
+    def step(self, sample: Array, label: int) -> StepAnswer:
+        """One sample."""
+        target, step = TARGET(label), STEP()
+        begun = self.runner.library.tk_step_begin(
+            ctypes.byref(self.set), ctypes.byref(target), ctypes.byref(step)
+        )
+        if begun == 0:
+            values = {**initial_values(self.graph), **self.parameters}
+            values[self.graph.inputs[0]] = np.ascontiguousarray(sample).copy()
+            special = {"$trainer": self.trainer, "$target": target, "$step": step}
+            for op in self.graph.ops:
+                self.runner.run(self.graph, op, values, special)
+            self.runner.library.tk_step_end(ctypes.byref(self.set), ctypes.byref(step))
+        return StepAnswer(step.status, step.prediction, step.loss, step.step, step.saturations)
+
+    def apply(self) -> None:
+        self.runner.library.tk_parameters_apply(ctypes.byref(self.set))
+
+
+# --- requests that a process may serve ------------------------------------------------------------
+
+Sample = tuple[Array, int, bool]  # sample, label, apply() afterwards
+
+
+def train(library: Path, graph: Graph, optimizer: Optimizer, samples: list[Sample]) -> list[Any]:
+    """[(answer, parameters) after each sample]."""
+    trainer = KernelTrainer(graph, optimizer, library)
+    history = []
+    for sample, label, apply in samples:
+        answer = trainer.step(sample, label)
+        if apply:
+            trainer.apply()
+        history.append((answer, {n: v.copy() for n, v in trainer.parameters.items()}))
+    return history
+
+
+def single_op(
+    library: Path, graph: Graph, op: Op, values: dict[str, Array], step: Step
+) -> tuple[list[Array], int]:
+    return OpRunner(library).op_result(graph, op, values, step)
+
+
+def call_scalars(library: Path, function: str, values: Array) -> Array:
+    """tk_exp or tk_log of each float32."""
+    scalar = getattr(ctypes.CDLL(str(library)), function)
+    scalar.restype, scalar.argtypes = ctypes.c_float, (ctypes.c_float,)
+    return np.array([scalar(float(x)) for x in values], np.float32)
+
+
+class Sanitized:
+    """Serves the functions above in a process under address and undefined-behaviour sanitizers."""
+
+    def __init__(self) -> None:
+        self.library = build(sanitize=True)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def call(self, function: Any, *arguments: Any) -> Any:
+        """function(library, *arguments) there; AssertionError when a sanitizer stopped it."""
+        self.process = self.process or sanitized_process(
+            ["-m", "tests.support.training_kernels", str(self.library)]
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        pickle.dump((function.__name__, arguments), self.process.stdin)
+        self.process.stdin.flush()
+        try:
+            result = pickle.load(self.process.stdout)
+        except EOFError:
+            self.close()
+            raise AssertionError("a sanitizer stopped the kernels (see stderr)") from None
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    def close(self) -> None:
+        if self.process is not None and self.process.stdin is not None:
+            self.process.stdin.close()
+            self.process.wait(timeout=10)
+        self.process = None
+
+
+def sanitized_process(arguments: list[str]) -> subprocess.Popen[bytes]:
+    """Python with the sanitizers' runtimes loaded first."""
+    runtimes = [
+        subprocess.run(
+            ["gcc", f"-print-file-name={name}"], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        for name in ("libasan.so", "libubsan.so")
+    ]
+    root = str(Path(__file__).resolve().parents[2])
+    environment = os.environ | {
+        "LD_PRELOAD": " ".join(runtimes),
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")])),
+    }
+    return subprocess.Popen(
+        [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    )
+
+
+def _serve(library: Path) -> None:
+    functions = {f.__name__: f for f in (train, single_op, call_scalars)}
+    while True:
+        try:
+            name, arguments = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        try:
+            result: object = functions[name](library, *arguments)
+        except Exception as error:  # reported to the test
+            result = error
+        pickle.dump(result, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    import tests.support.training_kernels as module  # so that pickles name it, not __main__
+
+    module._serve(Path(sys.argv[1]))
