@@ -306,6 +306,8 @@ def test_a_terminal_device_works_and_its_unplugging_is_noticed(programs: Program
             assert client.train(SAMPLES[0], 1).step == 1
             saved = client.save()
             client.load(saved)
+            with pytest.raises(LinkError, match=rf"cannot open {line}: .*lock"):
+                Client(line)
             ended.set()
             carrier.join()
             os.close(theirs)

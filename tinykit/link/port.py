@@ -29,9 +29,12 @@ class Port:
     def __init__(self, url: str, baudrate: int = 115200, patience: float = 5.0) -> None:
         self.url = url
         end = time.monotonic() + (patience if url.startswith("socket://") else 0)
+        alone = None if "://" in url else True  # two programs at one port garble each other
         while True:
             try:
-                self._serial = serial.serial_for_url(url, baudrate=baudrate, timeout=0)
+                self._serial = serial.serial_for_url(
+                    url, baudrate=baudrate, timeout=0, exclusive=alone
+                )
                 break
             except (OSError, ValueError) as error:  # SerialException is an OSError
                 if time.monotonic() >= end:
