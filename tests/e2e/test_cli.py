@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests.devices.learner import flip
+
 pytestmark = pytest.mark.emulator
 
 MAKE_MODEL = """
@@ -44,7 +46,7 @@ model.fit(x, y, epochs=8, batch_size=32, verbose=0)
 model.save("float.keras")
 np.savez("others.npz", x=x[:200], y=y[:200])
 mine = np.array([1, 0, 2, 3])
-for name, n, seed in (("train", 160, 1), ("test", 60, 2)):
+for name, n, seed in (("train", 100, 1), ("test", 40, 2)):
     x, y = samples(n, seed)
     np.savez(f"{name}.npz", x=x, y=mine[y])
 """
@@ -130,7 +132,7 @@ def test_training_on_the_device_teaches_it_the_users_classes(project: Path) -> N
     result = report(project, "train", *arguments)
     assert result["before"]["accuracy"] < 0.6
     assert result["after"]["accuracy"] > 0.85
-    assert len(result["steps"]) == 320
+    assert len(result["steps"]) == 200
     # a fresh device knows nothing of it, until what was learnt is loaded
     fresh = report(project, "eval")
     assert fresh["accuracy"] == result["before"]["accuracy"]
@@ -148,6 +150,29 @@ def test_saved_parameters_of_something_else_are_refused(project: Path) -> None:
     assert "Traceback" not in message
 
 
+def test_verify_finds_no_difference(project: Path) -> None:
+    result = report(project, "verify", "--steps", "60")
+    assert result["equal"]
+    assert (result["steps"], result["traced"], result["difference"]) == (60, True, None)
+    assert sum(tensor["bits"] for tensor in result["tensors"]) > 10_000
+    assert "0 differing bits" in tinykit(project, "verify", "--steps", "2")
+
+
+def test_verify_names_the_layer_of_one_altered_byte(project: Path) -> None:
+    symbols = json.loads((project / "build" / "generated" / "model.json").read_text())["symbols"]
+    initial = next(name for name, item in symbols.items() if item == "initial parameters")
+    built = project / "build" / "firmware" / "mps2_an386" / "firmware.elf"
+    flip(built, initial, 5, project / "altered.elf")
+    message = tinykit(project, "verify", "--firmware", "altered.elf", code=1)
+    assert message.startswith("error: device and host reference differ first in layer '")
+    done = subprocess.run(
+        [sys.executable, "-m", "tinykit", "verify", "--firmware", "altered.elf", "--json"],
+        cwd=project, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["difference"]["location"]["layer"] in message
+
+
 def test_run_keeps_a_port_that_other_verbs_use(project: Path) -> None:
     running = subprocess.Popen(
         [sys.executable, "-m", "tinykit", "run"], cwd=project, stdout=subprocess.PIPE, text=True,
@@ -156,9 +181,9 @@ def test_run_keeps_a_port_that_other_verbs_use(project: Path) -> None:
     try:
         assert running.stdout is not None
         url = re.findall(r"--port (\S+)", running.stdout.readline())[0]
-        first = report(project, "train", "--port", url, "-n", "40")
+        first = report(project, "train", "--port", url, "-n", "20")
         # the same device, so what it learnt is still there: its steps go on counting
-        again = report(project, "train", "--port", url, "-n", "40")
+        again = report(project, "train", "--port", url, "-n", "20")
         assert [s["loss"] for s in first["steps"]] != [s["loss"] for s in again["steps"]]
     finally:
         running.send_signal(signal.SIGINT)
