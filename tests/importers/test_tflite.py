@@ -223,3 +223,50 @@ def test_uint8_requantized_inside_and_out(tmp_path: Path) -> None:
     x_codes = np.resize(np.arange(256), (1, 300)).astype(np.uint8)
     expected = tflm(content, x_codes)
     np.testing.assert_array_equal(infer(load(content, tmp_path), x_codes), expected)
+
+
+@pytest.mark.parametrize("rank", [3, 4])
+@pytest.mark.parametrize("builtin", ["CONV_2D", "DEPTHWISE_CONV_2D"])
+def test_dilation_spelt_out_in_batches(builtin: str, rank: int, tmp_path: Path) -> None:
+    """SPACE_TO_BATCH_ND … BATCH_TO_SPACE_ND around a convolution, in 1-D with reshapes inside."""
+    block = [2, 3] if rank == 4 else [3]
+    pads = [[2, 2], [3, 5]] if rank == 4 else [[6, 5]]  # to multiples of the block
+    crops = [[0, 0], [0, 2]] if rank == 4 else [[0, 1]]
+    size = [6, 7] if rank == 4 else [7]
+    padded = [(n + a + b) // d for n, (a, b), d in zip(size, pads, block, strict=True)]
+    kernel = (2, 3) if rank == 4 else (1, 3)
+    made = [n - k + 1 for n, k in zip(padded, kernel[4 - rank :], strict=True)]
+    out = [n * d - a - b for n, d, (a, b) in zip(made, block, crops, strict=True)]
+    batch = int(np.prod(block))
+    graph = Graph()
+    x = graph.tensor((1, *size, 2), 0.1, 3)
+    constants = [graph.constant(np.array(v, np.int32)) for v in (block, pads, crops)]
+    y = graph.tensor((batch, *padded, 2), 0.1, 3)
+    y = graph.operator("SPACE_TO_BATCH_ND", [x, *constants[:2]], y)
+    if rank == 3:
+        axis = graph.constant(np.array(-3, np.int32))
+        y = graph.operator("EXPAND_DIMS", [y, axis], graph.tensor((batch, 1, *padded, 2), 0.1, 3))
+    depthwise = builtin == "DEPTHWISE_CONV_2D"
+    shape = (1, *kernel, 2) if depthwise else (4, *kernel, 2)
+    channels = 2 if depthwise else 4
+    w = graph.constant(weights(*shape), (0.02,))
+    b = graph.constant(RANDOM.integers(-99, 99, channels).astype(np.int32), (0.002,))
+    rows = made if rank == 4 else [1, *made]
+    y = graph.operator(
+        builtin, [y, w, b], graph.tensor((batch, *rows, channels), 0.2, -5),
+        {"Padding": 1, "StrideH": 1, "StrideW": 1}, 3,
+    )  # fmt: skip
+    if rank == 3:
+        target = graph.constant(np.array([batch, *made, channels], np.int32))
+        y = graph.operator(
+            "RESHAPE", [y, target], graph.tensor((batch, *made, channels), 0.2, -5), None
+        )
+    last = graph.tensor((1, *out, channels), 0.2, -5)
+    y = graph.operator("BATCH_TO_SPACE_ND", [y, constants[0], constants[2]], last)
+    graph.inputs, graph.outputs = [x], [y]
+    content, x_codes = write(graph), codes(1, *size, 2)
+    loaded = load(content, tmp_path)
+    kind = builtin.lower().replace("conv_2d", "conv2d")
+    assert [op.kind for op in loaded.ops] == ([kind] if rank == 4 else ["reshape", kind, "reshape"])
+    expected = tflite_reference([(content, x_codes)])[0]
+    np.testing.assert_array_equal(infer(loaded, x_codes), expected)

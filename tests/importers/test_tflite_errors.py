@@ -297,4 +297,4 @@ def test_model_without_operators(tmp_path: Path) -> None:
     graph = Graph()
     x = graph.tensor((1, 4), 0.1, 0)
     graph.inputs = graph.outputs = [x]
-    error_of(graph, tmp_path)
+    assert "holds no operators" in error_of(graph, tmp_path).message

@@ -99,6 +99,23 @@ def test_pad_adds_to_the_convolutions_own(tmp_path: Path) -> None:
     check(before, after)
 
 
+def test_pad_of_a_sequence_moves_into_convolution(tmp_path: Path) -> None:
+    """A causal Conv1D: [1, T, C] is padded and then becomes a map of one row."""
+    net = Net((1, 36, 2)).pad((0, 0), (2, 0), (0, 0)).reshape(1, 1, 38, 2).conv(SAME)
+    before = net.graph(tmp_path)
+    after = simplify(before)
+    assert kinds(after) == ["reshape", "conv2d"]
+    check(before, after)
+
+
+def test_pad_stays_in_front_of_a_reshape_that_mixes_axes(tmp_path: Path) -> None:
+    net = Net((1, 36, 2)).pad((0, 0), (2, 0), (0, 0)).reshape(1, 2, 19, 2).conv(SAME)
+    before = net.graph(tmp_path)
+    after = simplify(before)
+    assert kinds(after) == ["pad", "reshape", "conv2d"]
+    check(before, after)
+
+
 def no_zero(net: Net) -> Net:
     return net.pad(*ROWS_AND_COLUMNS, value=4).conv(VALID)
 

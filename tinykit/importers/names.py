@@ -9,10 +9,10 @@ from collections.abc import Iterable
 _TELLING = (
     "BiasAdd", "depthwise", "MatMul", "Conv2D", "Conv1D", "convolution", "add", "Add", "AvgPool",
     "AvgPool2D", "AvgPool1D", "MaxPool", "MaxPool2d", "MaxPool1d", "Mean", "Softmax", "Pad",
-    "Relu6", "Relu", "Reshape", "Squeeze", "ExpandDims",
+    "Relu6", "Relu", "Reshape", "Squeeze", "ExpandDims", "BatchToSpaceND",
 )  # fmt: skip
 # Scopes inside a Keras layer: the layer's own name stands before them.
-_INNER = {"convolution", "depthwise", "batchnorm"}
+_INNER = {"convolution", "depthwise", "batchnorm", "separable_conv2d", "Tensordot"}
 _WITH_WEIGHTS = {"conv2d", "depthwise_conv2d", "fully_connected"}
 _NUMBERED = re.compile(r"_\d+$")
 _MEANINGLESS = re.compile(
@@ -31,6 +31,8 @@ class LayerNames:
     def name(self, tensor: str, kind: str, index: int) -> str:
         """ "functional_1/dense/BiasAdd" gives "dense"; what tells nothing "<kind>_<index>"."""
         base = self._readable(tensor, kind) or f"{kind}_{index}"
+        if base in self._taken and kind not in _WITH_WEIGHTS and not base.startswith(kind):
+            base = f"{base}_{kind}"  # the bias of a dense layer over time: dense_add
         name, count = base, 1
         while name in self._taken:
             count += 1
@@ -48,7 +50,9 @@ class LayerNames:
         for path in parts:
             leaf = re.sub(r"_?\d*(:\d+)?$", "", path[-1])
             rank = _TELLING.index(leaf) if leaf in _TELLING else len(_TELLING)
-            path = [path[0], *(part for part in path[1:-1] if part not in _INNER), path[-1]]
+            if len(path) > 2:
+                inside = (part for part in path[2:-1] if part not in _INNER)
+                path = [*path[:2], *inside, path[-1]]
             name = path[-2] if rank < len(_TELLING) and len(path) > 1 else path[-1]
             again = path[0] in self._retraced and len(path) > 1
             candidates.append((rank, _NUMBERED.sub("", name) if again else name))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tinykit.errors import ModelError
+from tinykit.importers.dilation import join_dilations
 from tinykit.importers.fold import FOLDED, fold
 from tinykit.importers.names import LayerNames, unique_names
 from tinykit.importers.tflite_file import FileGraph, FileOperator, FileTensor, read_tflite
@@ -25,7 +26,7 @@ def load_tflite(path: Path) -> Graph:
     graphs = read_tflite(path)
     name = re.sub(r"\W+", "_", path.stem).strip("_") or "model"
     try:
-        return _Importer(name, graphs).graph()
+        return _Importer(name, (join_dilations(graphs[0]), *graphs[1:])).graph()
     except ModelError as error:
         raise ModelError(f"{path}: {error.message}", error.hint) from None
 
@@ -137,13 +138,13 @@ class _Importer:
             )
 
     def _assemble(self, inputs: list[str], outputs: list[str]) -> Graph:
+        if not self.ops:
+            raise ModelError("the model holds no operators")
         for name in (*inputs, *outputs):
             if name not in self.tensors:
                 raise ModelError(f"no supported operator reads or makes {name}", FULL_INT8)
         graph = Graph(self.name, self.tensors, tuple(self.ops), tuple(inputs), tuple(outputs))
         graph = graph.pruned()
-        if not graph.ops:
-            raise ModelError("the model holds no operators")
         for name in (*inputs, *outputs):
             if graph[name].dtype not in ("int8", "uint8"):
                 raise ModelError(f"{name} is {graph[name].dtype}, not int8", FULL_INT8)

@@ -205,18 +205,23 @@ class TfliteNode:
         self, size: Pair, kernel: Pair, stride: Pair, dilation: Pair = (1, 1)
     ) -> tuple[int, int, int, int]:
         """(top, bottom, left, right) for the options' SAME or VALID; the window has to fit."""
-        mode = self.option("Padding")
+        mode, given = self.option("Padding"), (0, 0, 0, 0)
         self.expect(mode in (0, 1), f"padding mode {mode} is not SAME or VALID")
         self.expect(
             max(*size, *kernel) <= self.LARGEST, f"sizes {[*size, *kernel]} are out of range"
         )
+        if "PadTop" in self.options:  # see tinykit.importers.dilation
+            top, bottom = self.option("PadTop"), self.option("PadBottom")
+            left, right = self.option("PadLeft"), self.option("PadRight")
+            given = top, bottom, left, right
+            size = size[0] + top + bottom, size[1] + left + right
         if mode == 1:
             reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
             self.expect(
                 all(r <= s for r, s in zip(reach, size, strict=True)),
                 f"a window of {reach} does not fit into an input of {list(size)}",
             )
-            return 0, 0, 0, 0
+            return given
         top, bottom = same_padding(size[0], kernel[0], stride[0], dilation[0])
         left, right = same_padding(size[1], kernel[1], stride[1], dilation[1])
         return top, bottom, left, right

@@ -8,13 +8,14 @@ from tinykit.ir import Graph
 from tinykit.ops.registry import check_shapes
 from tinykit.passes.dead import remove_dead_ops
 from tinykit.passes.fuse_activation import fuse_activations
-from tinykit.passes.fuse_pad import fuse_pads
+from tinykit.passes.fuse_pad import fuse_pads, sink_pads
 from tinykit.passes.identities import drop_identities, merge_reshapes
 
 PASSES: tuple[Callable[[Graph], Graph], ...] = (
     remove_dead_ops,
     merge_reshapes,
     drop_identities,
+    sink_pads,
     fuse_pads,
     fuse_activations,
 )
