@@ -39,9 +39,9 @@ class Renode:
 class Board:
     """One board. Memory sizes in bytes.
 
-    `cpu` and `fpu` are GCC's -mcpu and -mfpu ("" without an FPU). `qemu` is a machine name, `unicorn`
-    a CPU ("m3", "m4", "m7", "m33"), `pyocd` a target type; None where it cannot be used. `dwt` says
-    whether the cycle counter counts on the real part.
+    `cpu` and `fpu` are GCC's -mcpu and -mfpu ("" without an FPU). `qemu` is a machine name,
+    `unicorn` a CPU ("m3", "m4", "m7", "m33"), `pyocd` a target type; None where it cannot be used.
+    `dwt` says whether the cycle counter counts on the real part.
     """
 
     name: str
@@ -92,7 +92,7 @@ def list_boards() -> list[Board]:
 
 
 def load_board(name: str) -> Board:
-    """A board by its name ("mps2_an386", "mps2-an386"), or from a manifest's path ("my/board.json").
+    """A board by its name ("mps2_an386", "mps2-an386"), or from a manifest's path (….json).
 
     Raises UsageError, naming the nearest board, when there is none.
     """
