@@ -49,43 +49,47 @@ static void expand(const tk_conv2d *conv, const blocks *b, const int8_t *input,
     }
 }
 
-static inline int8_t finish(const tk_conv2d *conv, const tk_output_range *range, int32_t acc,
-                            int32_t o) {
-    const int32_t channel = conv->per_channel ? o : 0;
-    acc = tk_add_bias(acc, conv->bias, o);
-    return (int8_t)tk_requantize(acc, conv->multiplier[channel], conv->shift[channel], range);
+/* acc[pixel][0 … 1] = sums of channels o and, if `two`, o + 1 of one or two pixels. */
+static void sums(const tk_conv2d *conv, const blocks *b, const int16_t *patch, int32_t count,
+                 int32_t o, int32_t two, int32_t acc[4]) {
+    const int8_t *w = conv->weights + o * b->first;
+    const int8_t *v = w + two * b->first;
+    acc[0] = acc[1] = acc[2] = acc[3] = 0;
+    if (count == 2) {
+        tk_patch_dot_2x2(patch, w, v, b->first, acc);
+    } else {
+        tk_patch_dot_1x2(patch, w, v, b->first, acc);
+    }
+    if (b->rest > 0) {
+        patch += b->start * count;
+        w = conv->weights_rest + o * b->rest;
+        v = w + two * b->rest;
+        if (count == 2) {
+            tk_patch_dot_2x2(patch, w, v, b->rest, acc);
+        } else {
+            tk_patch_dot_1x2(patch, w, v, b->rest, acc);
+        }
+    }
 }
 
 /* All channels of one or two neighbouring pixels. */
-static void pixels(const tk_conv2d *conv, const blocks *b, const tk_output_range *range,
+static void pixels(const tk_conv2d *conv, const blocks *b, const tk_output *finish,
                    const int16_t *patch, int32_t count, int8_t *output) {
+    int32_t acc[4], first[TK_FINISH], second[TK_FINISH];
     const int32_t channels = conv->output_channels;
-    const int16_t *patch_rest = patch + b->start * count;
-    for (int32_t o = 0; o < channels; o += 2) {
-        const int32_t next = o + 1 < channels ? o + 1 : o;
-        const int8_t *w0 = conv->weights + o * b->first;
-        const int8_t *w1 = conv->weights + next * b->first;
-        int32_t acc[4] = {0, 0, 0, 0};
+    for (int32_t o = 0; o < channels; o += TK_FINISH) {
+        const int32_t n = tk_min(channels - o, TK_FINISH);
+        for (int32_t k = 0; k < n; k += 2) {
+            const int32_t two = k + 1 < n ? 1 : 0;
+            sums(conv, b, patch, count, o + k, two, acc);
+            first[k] = acc[0];
+            first[k + two] = acc[two];
+            second[k] = acc[2];
+            second[k + two] = acc[2 + two];
+        }
+        tk_finish(finish, o, n, first, output);
         if (count == 2) {
-            tk_patch_dot_2x2(patch, w0, w1, b->first, acc);
-        } else {
-            tk_patch_dot_1x2(patch, w0, w1, b->first, acc);
-        }
-        if (b->rest > 0) {
-            w0 = conv->weights_rest + o * b->rest;
-            w1 = conv->weights_rest + next * b->rest;
-            if (count == 2) {
-                tk_patch_dot_2x2(patch_rest, w0, w1, b->rest, acc);
-            } else {
-                tk_patch_dot_1x2(patch_rest, w0, w1, b->rest, acc);
-            }
-        }
-        for (int32_t pixel = 0; pixel < count; pixel++) {
-            int8_t *y = output + pixel * channels;
-            y[o] = finish(conv, range, acc[2 * pixel], o);
-            if (next > o) {
-                y[next] = finish(conv, range, acc[2 * pixel + 1], next);
-            }
+            tk_finish(finish, o, n, second, output + channels);
         }
     }
 }
@@ -94,8 +98,9 @@ void tk_conv2d_row_s8(const tk_conv2d *conv, const int8_t *input, int32_t ring, 
                       int8_t *output, int16_t *scratch) {
     const tk_window *w = conv->window;
     const blocks b = blocks_of(conv);
-    const tk_output_range range =
-        tk_range_of(conv->activation_min, conv->activation_max, conv->output_zero_point);
+    const tk_output finish = {
+        conv->bias, conv->multiplier, conv->shift, conv->per_channel,
+        tk_range_of(conv->activation_min, conv->activation_max, conv->output_zero_point)};
     tk_view view;
     tk_view_row(&view, w, ring, conv->input_channels, oy);
     for (int32_t ox = 0; ox < w->output_width; ox += 2) {
@@ -104,7 +109,7 @@ void tk_conv2d_row_s8(const tk_conv2d *conv, const int8_t *input, int32_t ring, 
             tk_view_column(&view, w, conv->input_channels, ox + pixel);
             expand(conv, &b, input, &view, pixel, count, scratch);
         }
-        pixels(conv, &b, &range, scratch, count, output);
+        pixels(conv, &b, &finish, scratch, count, output);
         output += count * conv->output_channels;
     }
 }

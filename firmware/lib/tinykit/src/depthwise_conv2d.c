@@ -10,13 +10,6 @@ typedef struct {
     int32_t first, count;
 } block;
 
-static inline int8_t finish(const tk_depthwise_conv2d *conv, const tk_output_range *range, int32_t acc,
-                     int32_t o) {
-    const int32_t channel = conv->per_channel ? o : 0;
-    acc = tk_add_bias(acc, conv->bias, o);
-    return (int8_t)tk_requantize(acc, conv->multiplier[channel], conv->shift[channel], range);
-}
-
 /* Output channel o, which sees input channel c. */
 static int32_t sum_1(const tk_depthwise_conv2d *conv, const block *b, const int8_t *input,
                      const tk_view *view, int32_t o, int32_t c) {
@@ -88,31 +81,32 @@ static void sum_4(const tk_depthwise_conv2d *conv, const block *b, const int8_t 
 }
 
 /* One pixel of a block, where each input channel makes one output channel. */
-static void pixel_single(const tk_depthwise_conv2d *conv, const tk_output_range *range,
-                         const block *b, const int8_t *input, const tk_view *view, int8_t *output) {
+static void pixel_single(const tk_depthwise_conv2d *conv, const tk_output *finish, const block *b,
+                         const int8_t *input, const tk_view *view, int8_t *output) {
+    int32_t acc[TK_FINISH];
     const int32_t end = b->first + b->count;
-    int32_t o = b->first;
-    for (; o + 4 <= end; o += 4) {
-        int32_t acc[4];
-        sum_4(conv, b, input, view, o, o, acc);
-        for (int32_t i = 0; i < 4; i++) {
-            output[o + i] = finish(conv, range, acc[i], o + i);
+    for (int32_t o = b->first; o < end; o += TK_FINISH) {
+        const int32_t n = tk_min(end - o, TK_FINISH);
+        int32_t k = 0;
+        for (; k + 4 <= n; k += 4) {
+            sum_4(conv, b, input, view, o + k, o + k, acc + k);
         }
-    }
-    for (; o < end; o++) {
-        output[o] = finish(conv, range, sum_1(conv, b, input, view, o, o), o);
+        for (; k < n; k++) {
+            acc[k] = sum_1(conv, b, input, view, o + k, o + k);
+        }
+        tk_finish(finish, o, n, acc, output);
     }
 }
 
 /* One pixel of a block, where each input channel makes several output channels. */
-static void pixel_multiple(const tk_depthwise_conv2d *conv, const tk_output_range *range,
-                           const block *b, const int8_t *input, const tk_view *view,
-                           int8_t *output) {
+static void pixel_multiple(const tk_depthwise_conv2d *conv, const tk_output *finish, const block *b,
+                           const int8_t *input, const tk_view *view, int8_t *output) {
     const int32_t multiple = conv->output_channels / conv->input_channels;
     int32_t c = b->first / multiple;
     int32_t left = multiple - b->first % multiple;
     for (int32_t o = b->first; o < b->first + b->count; o++) {
-        output[o] = finish(conv, range, sum_1(conv, b, input, view, o, c), o);
+        const int32_t acc = sum_1(conv, b, input, view, o, c);
+        tk_finish(finish, o, 1, &acc, output);
         if (--left == 0) {
             c++;
             left = multiple;
@@ -128,17 +122,18 @@ void tk_depthwise_conv2d_row_s8(const tk_depthwise_conv2d *conv, const int8_t *i
         {conv->weights_rest, conv->split, conv->output_channels - conv->split},
     };
     const int32_t count = conv->split < conv->output_channels ? 2 : 1;
-    const tk_output_range range =
-        tk_range_of(conv->activation_min, conv->activation_max, conv->output_zero_point);
+    const tk_output finish = {
+        conv->bias, conv->multiplier, conv->shift, conv->per_channel,
+        tk_range_of(conv->activation_min, conv->activation_max, conv->output_zero_point)};
     tk_view view;
     tk_view_row(&view, w, ring, conv->input_channels, oy);
     for (int32_t ox = 0; ox < w->output_width; ox++) {
         tk_view_column(&view, w, conv->input_channels, ox);
         for (int32_t i = 0; i < count; i++) {
             if (conv->input_channels == conv->output_channels) {
-                pixel_single(conv, &range, &blocks[i], input, &view, output);
+                pixel_single(conv, &finish, &blocks[i], input, &view, output);
             } else {
-                pixel_multiple(conv, &range, &blocks[i], input, &view, output);
+                pixel_multiple(conv, &finish, &blocks[i], input, &view, output);
             }
         }
         output += conv->output_channels;

@@ -27,15 +27,34 @@ static inline int32_t tk_rounding_shift_right(int32_t x, int exponent) {
     return (x >> exponent) + (remainder > threshold ? 1 : 0);
 }
 
+/* round(x * multiplier / 2^31), halves upwards; 0 <= multiplier < 2^31. */
+static inline int32_t tk_scale_high(int32_t x, int32_t multiplier) {
+#if defined(__thumb2__)
+    int32_t high;
+    uint32_t low;
+    __asm__("smull %0, %1, %2, %3\n\t"
+            "adds %0, %0, #0x40000000\n\t"
+            "adc %1, %1, #0\n\t"
+            "adds %0, %0, %0\n\t"
+            "adc %1, %1, %1"
+            : "=&r"(low), "=&r"(high)
+            : "r"(x), "r"(multiplier)
+            : "cc");
+    return high;
+#else
+    return (int32_t)(((int64_t)x * multiplier + (1 << 30)) >> 31);
+#endif
+}
+
 /* round(x * multiplier * 2^(shift - 31)) as TFLite's MultiplyByQuantizedMultiplier, that is
  * tk_rounding_shift_right(tk_doubling_high_multiply(x << left, multiplier), right).
  * 0 <= multiplier < 2^31; -31 <= shift <= 31. */
 static inline int32_t tk_multiply(int32_t x, int32_t multiplier, int shift) {
     if (shift >= 0) {
         const int32_t shifted = (int32_t)((uint32_t)x << shift);
-        return (int32_t)(((int64_t)shifted * multiplier + (1 << 30)) >> 31);
+        return tk_scale_high(shifted, multiplier);
     }
-    const int32_t high = (int32_t)(((int64_t)x * multiplier + (1 << 30)) >> 31);
+    const int32_t high = tk_scale_high(x, multiplier);
     const int32_t half = (high + (high >> 31)) >> (-shift - 1); /* |high| < 2^31 - 1 */
     return (half + 1) >> 1;
 }

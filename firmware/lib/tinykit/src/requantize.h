@@ -21,9 +21,19 @@ static inline int32_t tk_requantize(int32_t acc, int32_t multiplier, int shift,
            range->zero_point;
 }
 
-/* acc + bias, wrapping as TFLM does: converters saturate the biases of dead channels. */
-static inline int32_t tk_add_bias(int32_t acc, const int32_t *bias, int32_t channel) {
-    return bias != NULL ? (int32_t)((uint32_t)acc + (uint32_t)bias[channel]) : acc;
-}
+/* How a layer's accumulators become its outputs. */
+typedef struct {
+    const int32_t *bias; /* NULL: none */
+    const int32_t *multiplier;
+    const int8_t *shift;
+    int32_t per_channel; /* 0: one multiplier serves all channels */
+    tk_output_range range;
+} tk_output;
+
+/* Channels o … o + n - 1 of one pixel: y[o + k] from acc[k]. */
+void tk_finish(const tk_output *output, int32_t o, int32_t n, const int32_t *acc, int8_t *y);
+
+/* Channels that are finished at once. */
+#define TK_FINISH 16
 
 #endif
