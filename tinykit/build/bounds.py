@@ -46,6 +46,18 @@ class CallCost(_Value):
         return self.fixed + self.call * calls + self.op * ops
 
 
+class FrameCost(_Value):
+    """Stack of a function of the model itself: at most fixed + layer / 100 * trained layers bytes.
+    clang keeps the addresses of what the backward pass needs in its frame."""
+
+    fixed: int
+    layer: int
+
+    def bytes(self, layers: int) -> int:
+        """The bound for a model with so many layers whose weights are trained."""
+        return self.fixed + -(-self.layer * layers // 100)
+
+
 class VariantTable(_Value):
     """What differs between firmware that only infers and firmware that trains.
 
@@ -59,7 +71,7 @@ class VariantTable(_Value):
     code: CallCost
     base: int
     calls: dict[str, int]
-    own: dict[str, int]
+    own: dict[str, FrameCost]
 
 
 class Table(_Value):
@@ -184,7 +196,7 @@ def _bounds(manifest: Manifest, table: Table, measured: str) -> Bounds:
     return Bounds(
         code=_whole(sizes["flash"]) + data + generated,
         bss=data + variables + 8,  # the model's own objects may need padding among them
-        stack=_stack(table, variant, called),
+        stack=_stack(table, variant, called, trained_layers(manifest)),
         measured=measured,
     )
 
@@ -197,6 +209,11 @@ def _whole(size: int) -> int:
 def op_count(manifest: Manifest) -> int:
     """Ops in all functions of generated code."""
     return len(manifest.ops) + (len(manifest.infer_ops) if manifest.trains else 0)
+
+
+def trained_layers(manifest: Manifest) -> int:
+    """Layers whose weights learn."""
+    return sum(parameter.role == "weights" for parameter in manifest.parameters)
 
 
 def _stage_bytes(manifest: Manifest) -> int:
@@ -216,13 +233,13 @@ def _reach(table: Table, roots: list[int]) -> set[int]:
     return found
 
 
-def _stack(table: Table, variant: VariantTable, called: set[str]) -> int:
+def _stack(table: Table, variant: VariantTable, called: set[str], layers: int) -> int:
     depths = [table.depths.get(name, 0) for name in called]
     if None in depths:
         name = next(n for n in sorted(called) if table.depths.get(n, 0) is None)
         raise BuildError(f"the stack of `{name}` cannot be bounded", "`make bounds` says why")
     deepest = max((depth for depth in depths if depth is not None), default=0)
-    own = variant.own
+    own = {name: cost.bytes(layers) for name, cost in variant.own.items()}
     thread = max(
         variant.base,
         *(depth + own.get(name, 0) + deepest for name, depth in variant.calls.items()),

@@ -26,6 +26,7 @@ from tinykit.build.bounds import (
     MEMORIES,
     TABLE,
     CallCost,
+    FrameCost,
     Table,
     Tables,
     Variant,
@@ -33,6 +34,7 @@ from tinykit.build.bounds import (
     dump_tables,
     load_tables,
     op_count,
+    trained_layers,
 )
 from tinykit.build.compilers import Compiler, find_compiler
 from tinykit.build.firmware import Firmware, build_firmware
@@ -222,13 +224,13 @@ def _variant(
     starts = ["tk_reset", f"{variant}:main", f"{variant}:tk_fault"]
     vectors = [name for name in graph.nodes if name.endswith(":.vectors")]
     refs: set[str] = set()
-    own: dict[str, int] = {}
+    own: dict[str, list[tuple[int, int]]] = {}
     for probe, firmware in built:
         model = read_objects(_objects(firmware, model=True))
         needed = {ref for node in model.nodes.values() for ref in node.refs} & set(graph.symbols)
         refs |= needed - set(probe.manifest.kernels)
         for entry, depth in _own_depths(firmware, graph).items():
-            own[entry] = max(own.get(entry, 0), depth + 8)
+            own.setdefault(entry, []).append((trained_layers(probe.manifest), depth))
     base, calls = _link_depths(built[0][1])
     return VariantTable(
         roots=tuple(sorted(numbers[name] for name in graph.reach([*starts, *vectors]))),
@@ -236,7 +238,7 @@ def _variant(
         code=_fit([_CodePoint.of(probe, firmware) for probe, firmware in built]),
         base=base,
         calls=calls,
-        own=own,
+        own={entry: _fit_frame(points) for entry, points in own.items()},
     )
 
 
@@ -276,6 +278,19 @@ def _fit(points: list[_CodePoint]) -> CallCost:
         call=math.ceil(cost.call * more),
         op=math.ceil(cost.op * more),
     )
+
+
+def _fit_frame(points: list[tuple[int, int]]) -> FrameCost:
+    """The frame that is enough for every (layers, bytes) and least too high; 8 bytes more for other
+    models."""
+    best = (float("inf"), FrameCost(fixed=0, layer=0))
+    for layer in range(0, 2000, 20):
+        fixed = max(0, *(math.ceil(depth - layer * n / 100) for n, depth in points))
+        excess = max(fixed + layer * n / 100 - depth for n, depth in points)
+        best = min(
+            best, (excess, FrameCost(fixed=fixed + 8, layer=layer)), key=lambda pair: pair[0]
+        )
+    return best[1]
 
 
 def _model_functions(names: Iterable[str]) -> dict[str, str]:
