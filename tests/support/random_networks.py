@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.support.networks import Network
-from tinykit.codegen import compile_model
+from tinykit.codegen import Compiled, compile_model
 from tinykit.errors import PlanError
 from tinykit.ir import Array, Graph
 from tinykit.training.plan import Optimizer, Plan, Update
@@ -20,12 +20,18 @@ ACTIVATIONS = st.sampled_from(["none", "relu", "relu", "relu6"])
 
 @dataclass(frozen=True)
 class Training:
-    """A calibrated training graph with what it was made of."""
+    """A compiled model that trains, with what it was made of."""
 
     source: Graph
-    graph: Graph
+    compiled: Compiled
     plan: Plan
     samples: Array
+
+    @property
+    def graph(self) -> Graph:
+        """The calibrated training graph, in order of execution."""
+        assert self.compiled.train is not None
+        return self.compiled.train.graph
 
     @property
     def optimizer(self) -> Optimizer:
@@ -160,8 +166,7 @@ def trainings(draw: Draw) -> Training:
     except PlanError:  # nothing learns where there are no biases, for instance
         plan = plan.model_copy(update={"update": (Update(layers="head", weights=1.0),)})
         compiled = compile_model(source, name="n", plan=plan, samples=samples[:2], labels=labels)
-    assert compiled.train is not None
-    return Training(source, compiled.train.graph, plan, samples)
+    return Training(source, compiled, plan, samples)
 
 
 def extreme(random: np.random.Generator, shape: tuple[int, ...], dtype: str, low: int) -> Array:

@@ -222,7 +222,7 @@ def manifest(source: ModelSource) -> Manifest:
                     "shape": t.shape,
                     "offset": block.offsets[t.name],
                     "bytes": t.bytes,
-                    "layer": t.name.rsplit("/residual", 1)[0].rsplit("/", 1)[0],
+                    "layer": t.name.removesuffix("/residual").rsplit("/", 1)[0],
                 }
             )
             for t in block.tensors
