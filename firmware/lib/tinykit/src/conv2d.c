@@ -18,8 +18,8 @@ static blocks blocks_of(const tk_conv2d *conv) {
 }
 
 /* Writes what the output pixel under `view` sees into the patch; padding is zero. */
-static void expand(const tk_conv2d *conv, const blocks *b, const int8_t *input,
-                   const tk_view *view, int32_t pixel, int32_t count, int16_t *patch) {
+static void expand(const tk_conv2d *conv, const blocks *b, const int8_t *input, const tk_view *view,
+                   int32_t pixel, int32_t count, int16_t *patch) {
     const tk_window *w = conv->window;
     const int32_t channels = conv->input_channels;
     const int32_t split = conv->split;

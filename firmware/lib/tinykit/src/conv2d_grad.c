@@ -38,8 +38,8 @@ static void transposed(const int16_t *g, const int16_t *h, const int8_t *w, int3
 }
 
 /* The gradients of input pixels (y, x) and, with `pair`, (y, x + 1), for the `width` input channels
- * of one weight block.  scaled: ring of rows of scaled output gradients.  step: int16 from one input
- * pixel's results to the next. */
+ * of one weight block.  scaled: ring of rows of scaled output gradients.  step: int16 from one
+ * input pixel's results to the next. */
 static void pixel_gradients(const tk_conv2d_input_grad *conv, const int16_t *scaled,
                             const int8_t *weights, int32_t width, int32_t y, int32_t x, int pair,
                             int16_t *result, int32_t step, uint32_t *saturations) {
@@ -72,8 +72,7 @@ static void pixel_gradients(const tk_conv2d_input_grad *conv, const int16_t *sca
 
 /* Scales row `oy` of the output's gradient into its place in the ring. */
 static void scale_row(const tk_conv2d_input_grad *conv, const int16_t *gradient, int32_t oy,
-                      const int16_t *multipliers, int16_t *scaled, uint32_t *saturations)
-{
+                      const int16_t *multipliers, int16_t *scaled, uint32_t *saturations) {
     const int32_t width = conv->window->output_width, outputs = conv->output_channels;
     const int16_t *from = gradient + oy * width * outputs;
     int16_t *to = scaled + (oy % conv->ring) * width * outputs;
@@ -85,8 +84,7 @@ static void scale_row(const tk_conv2d_input_grad *conv, const int16_t *gradient,
 }
 
 void tk_conv2d_input_grad_s16(const tk_conv2d_input_grad *conv, const int16_t *gradient,
-                              int16_t *result, int16_t *scratch, tk_trainer *trainer)
-{
+                              int16_t *result, int16_t *scratch, tk_trainer *trainer) {
     const tk_window *w = conv->window;
     const int32_t split = conv->split;
     const int32_t rest = conv->input_channels - split;

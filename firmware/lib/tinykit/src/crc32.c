@@ -6,8 +6,7 @@ static const uint32_t table[16] = {
     0x9B64C2B0u, 0x86D3D2D4u, 0xA00AE278u, 0xBDBDF21Cu,
 };
 
-uint32_t tk_crc32(uint32_t crc, const void *data, size_t bytes)
-{
+uint32_t tk_crc32(uint32_t crc, const void *data, size_t bytes) {
     const uint8_t *p = data;
     crc = ~crc;
     while (bytes-- > 0) {

@@ -20,7 +20,8 @@ static int32_t list_taps(const tk_depthwise_input_grad *conv, int32_t y, int32_t
         for (int32_t kx = 0; oy >= 0 && kx < columns.kernel; kx++) {
             const int32_t ox = tk_output_of(&columns, x, kx);
             if (ox >= 0) {
-                list[count++] = (seen){(oy * columns.output + ox) * outputs, ky * columns.kernel + kx};
+                list[count++] =
+                    (seen){(oy * columns.output + ox) * outputs, ky * columns.kernel + kx};
             }
         }
     }
@@ -141,9 +142,9 @@ void tk_depthwise_update_s16(const tk_depthwise_update *conv, const int16_t *gra
                 for (int32_t k = 0; k < n; k++, o++, index++) {
                     const tk_rate rate = tk_update_rate(update, trainer, o);
                     const int32_t acc = (int32_t)tk_shift_round(total[k], conv->fold_shift);
-                    tk_weight_update(update, index,
-                                     tk_delta(acc, rate, update->stochastic,
-                                              tk_noise(base, (uint32_t)index)));
+                    tk_weight_update(
+                        update, index,
+                        tk_delta(acc, rate, update->stochastic, tk_noise(base, (uint32_t)index)));
                 }
             }
         }

@@ -1,13 +1,11 @@
 /* Gradients that go element by element. */
 #include "gradient.h"
 
-static int passes(const tk_activation_limits *limits, int8_t y)
-{
+static int passes(const tk_activation_limits *limits, int8_t y) {
     return y > limits->low && y < limits->high;
 }
 
-void tk_activation_mask(const tk_activation_limits *limits, const int8_t *y, uint8_t *bits)
-{
+void tk_activation_mask(const tk_activation_limits *limits, const int8_t *y, uint8_t *bits) {
     uint32_t i = 0;
     while (i < limits->size) {
         uint32_t byte = 0;
@@ -19,24 +17,21 @@ void tk_activation_mask(const tk_activation_limits *limits, const int8_t *y, uin
 }
 
 void tk_activation_grad(const tk_activation_limits *limits, const int16_t *gradient,
-                        const int8_t *y, int16_t *result)
-{
+                        const int8_t *y, int16_t *result) {
     for (uint32_t i = 0; i < limits->size; i++) {
         result[i] = passes(limits, y[i]) ? gradient[i] : 0;
     }
 }
 
 void tk_activation_grad_bits(const tk_activation_limits *limits, const int16_t *gradient,
-                             const uint8_t *bits, int16_t *result)
-{
+                             const uint8_t *bits, int16_t *result) {
     for (uint32_t i = 0; i < limits->size; i++) {
         result[i] = (bits[i / 8] >> (i % 8)) & 1 ? gradient[i] : 0;
     }
 }
 
 void tk_gradient_add_s16(const tk_gradient_add *add, const int16_t *a, const int16_t *b,
-                         int16_t *result, tk_trainer *trainer)
-{
+                         int16_t *result, tk_trainer *trainer) {
     const int64_t scale_a = (int64_t)1 << add->shift_a;
     const int64_t scale_b = (int64_t)1 << add->shift_b;
     for (uint32_t i = 0; i < add->size; i++) {
@@ -45,8 +40,7 @@ void tk_gradient_add_s16(const tk_gradient_add *add, const int16_t *a, const int
     }
 }
 
-void tk_pad_grad_s16(const tk_pad_grad *pad, const int16_t *gradient, int16_t *result)
-{
+void tk_pad_grad_s16(const tk_pad_grad *pad, const int16_t *gradient, int16_t *result) {
     const uint32_t row = (uint32_t)pad->width * pad->channels;
     for (uint32_t y = pad->top; y + pad->bottom < pad->height; y++) {
         for (uint32_t x = pad->left; x + pad->right < pad->width; x++) {

@@ -4,10 +4,13 @@
 
 #include <stdint.h>
 
-static inline int32_t tk_min(int32_t a, int32_t b) { return a < b ? a : b; }
-static inline int32_t tk_max(int32_t a, int32_t b) { return a > b ? a : b; }
-static inline int32_t tk_clamp(int32_t x, int32_t low, int32_t high)
-{
+static inline int32_t tk_min(int32_t a, int32_t b) {
+    return a < b ? a : b;
+}
+static inline int32_t tk_max(int32_t a, int32_t b) {
+    return a > b ? a : b;
+}
+static inline int32_t tk_clamp(int32_t x, int32_t low, int32_t high) {
     return tk_max(low, tk_min(x, high));
 }
 

@@ -5,16 +5,14 @@
 #include "tinykit/training.h"
 
 /* round(acc / 2^shift), halves upwards; a negative shift multiplies. */
-static inline int64_t tk_shift_round(int64_t acc, int32_t shift)
-{
+static inline int64_t tk_shift_round(int64_t acc, int32_t shift) {
     if (shift <= 0) {
         return (int64_t)((uint64_t)acc << -shift);
     }
     return (acc + ((int64_t)1 << (shift - 1))) >> shift;
 }
 
-static inline int16_t tk_to_gradient(int64_t acc, int32_t shift, uint32_t *saturations)
-{
+static inline int16_t tk_to_gradient(int64_t acc, int32_t shift, uint32_t *saturations) {
     const int64_t rounded = tk_shift_round(acc, shift);
     if (rounded > INT16_MAX) {
         ++*saturations;

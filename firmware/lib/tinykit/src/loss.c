@@ -5,21 +5,18 @@
 #define GRADIENT_EXPONENT 14 /* the loss gradient is in units of 2^-14 */
 
 /* The smallest k with x <= 2^k, for a positive normal x. */
-static int32_t exponent_above(float x)
-{
+static int32_t exponent_above(float x) {
     const uint32_t bits = tk_float_bits(x);
     return (int32_t)(bits >> 23) - 127 + ((bits & 0x7FFFFFu) != 0 ? 1 : 0);
 }
 
-static float power_of_two(int32_t exponent)
-{
+static float power_of_two(int32_t exponent) {
     return tk_bits_float((uint32_t)(exponent + 127) << 23);
 }
 
 void tk_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const int8_t *logits,
                                  int16_t *gradient, float *scratch, const tk_target *target,
-                                 tk_trainer *trainer, tk_step *step)
-{
+                                 tk_trainer *trainer, tk_step *step) {
     const uint32_t classes = loss->classes;
     const uint32_t label = (uint32_t)target->label;
     uint32_t best = 0;

@@ -2,8 +2,7 @@
 
 #include "scalar.h"
 
-tk_rate tk_rate_of(float rate)
-{
+tk_rate tk_rate_of(float rate) {
     const uint32_t bits = tk_float_bits(rate);
     const int32_t exponent = (int32_t)((bits >> 23) & 255u);
     const int32_t shift = 150 - exponent;
@@ -17,26 +16,22 @@ tk_rate tk_rate_of(float rate)
 }
 
 /* The multiplier M of an output channel as a float. */
-static float real_multiplier(int32_t multiplier, int32_t shift)
-{
+static float real_multiplier(int32_t multiplier, int32_t shift) {
     return (float)multiplier * tk_bits_float((uint32_t)(shift - 31 + 127) << 23);
 }
 
-int16_t tk_channel_multiplier(float scale, int32_t multiplier, int32_t shift)
-{
+int16_t tk_channel_multiplier(float scale, int32_t multiplier, int32_t shift) {
     const int32_t rounded = (int32_t)(scale * real_multiplier(multiplier, shift) + 0.5f);
     return (int16_t)tk_min(rounded, INT16_MAX);
 }
 
-tk_rate tk_update_rate(const tk_update *update, const tk_trainer *trainer, int32_t channel)
-{
+tk_rate tk_update_rate(const tk_update *update, const tk_trainer *trainer, int32_t channel) {
     const int32_t c = update->per_channel ? channel : 0;
     const float real = real_multiplier(update->multiplier[c], update->multiplier_shift[c]);
     return tk_rate_of(real > 0.0f ? trainer->rate * (update->constant / real) : 0.0f);
 }
 
-void tk_weight_update(const tk_update *update, int32_t index, int32_t delta)
-{
+void tk_weight_update(const tk_update *update, int32_t index, int32_t delta) {
     int8_t *used = (int8_t *)update->used + index;
     if (update->residual == NULL) {
         *used = (int8_t)tk_clamp(tk_clamp(*used - delta, -TK_BIAS_LIMIT, TK_BIAS_LIMIT),
@@ -49,16 +44,15 @@ void tk_weight_update(const tk_update *update, int32_t index, int32_t delta)
         return;
     }
     int8_t *residual = (int8_t *)update->residual + index;
-    const int32_t master = tk_clamp(*used * 256 + *residual - delta, -TK_WEIGHT_LIMIT * 256,
-                                    TK_WEIGHT_LIMIT * 256);
+    const int32_t master =
+        tk_clamp(*used * 256 + *residual - delta, -TK_WEIGHT_LIMIT * 256, TK_WEIGHT_LIMIT * 256);
     const int32_t rolled = (master + 128) >> 8;
     *used = (int8_t)rolled;
     *residual = (int8_t)(master - rolled * 256);
 }
 
 /* Bring bias up to its master, 256 * used + residual, where residual has any size. */
-static int64_t roll_bias(int32_t *used, int64_t residual)
-{
+static int64_t roll_bias(int32_t *used, int64_t residual) {
     int64_t master = (int64_t)*used * 256 + residual;
     const int64_t limit = (int64_t)TK_BIAS_LIMIT * 256;
     master = master > limit ? limit : (master < -limit ? -limit : master);
@@ -66,8 +60,7 @@ static int64_t roll_bias(int32_t *used, int64_t residual)
     return master - (int64_t)*used * 256;
 }
 
-static void bias_step(const tk_update *update, uint32_t index, int32_t delta)
-{
+static void bias_step(const tk_update *update, uint32_t index, int32_t delta) {
     int32_t *used = (int32_t *)update->used + index;
     if (update->residual == NULL) {
         *used = (int32_t)tk_clamp(*used - delta, -TK_BIAS_LIMIT, TK_BIAS_LIMIT);
@@ -82,8 +75,7 @@ static void bias_step(const tk_update *update, uint32_t index, int32_t delta)
 }
 
 void tk_bias_update_s16(const tk_bias_update *bias, const int16_t *gradient,
-                        const tk_trainer *trainer)
-{
+                        const tk_trainer *trainer) {
     const tk_update *update = bias->update;
     const uint32_t base = tk_noise_base(update->seed, trainer->step, update->tensor);
     for (uint32_t c = 0; c < bias->channels; c++) {
@@ -97,21 +89,19 @@ void tk_bias_update_s16(const tk_bias_update *bias, const int16_t *gradient,
     }
 }
 
-static void apply_weights(const tk_trained *weights)
-{
+static void apply_weights(const tk_trained *weights) {
     int8_t *used = weights->used;
     int16_t *residual = weights->residual;
     for (uint32_t i = 0; i < weights->size; i++) {
-        const int32_t master = tk_clamp(used[i] * 256 + residual[i], -TK_WEIGHT_LIMIT * 256,
-                                        TK_WEIGHT_LIMIT * 256);
+        const int32_t master =
+            tk_clamp(used[i] * 256 + residual[i], -TK_WEIGHT_LIMIT * 256, TK_WEIGHT_LIMIT * 256);
         const int32_t rolled = (master + 128) >> 8;
         used[i] = (int8_t)rolled;
         residual[i] = (int16_t)(master - rolled * 256);
     }
 }
 
-void tk_parameters_apply(const tk_parameters *p)
-{
+void tk_parameters_apply(const tk_parameters *p) {
     p->trainer->pending = 0;
     if (p->optimizer->accumulate <= 1) {
         return;

@@ -25,14 +25,12 @@ tk_rate tk_update_rate(const tk_update *update, const tk_trainer *trainer, int32
 tk_rate tk_rate_of(float rate);
 
 /* Where the random numbers of a tensor begin in a step. */
-static inline uint32_t tk_noise_base(uint32_t seed, uint32_t step, uint32_t tensor)
-{
+static inline uint32_t tk_noise_base(uint32_t seed, uint32_t step, uint32_t tensor) {
     return seed * 0xB5297A4Du + step * 0x85EBCA77u + tensor * 0xC2B2AE3Du + 0x27D4EB2Fu;
 }
 
 /* Random number `index` (murmur3's finalizer). */
-static inline uint32_t tk_noise(uint32_t base, uint32_t index)
-{
+static inline uint32_t tk_noise(uint32_t base, uint32_t index) {
     uint32_t x = base + index * 0x9E3779B1u;
     x ^= x >> 16;
     x *= 0x85EBCA6Bu;
@@ -42,8 +40,7 @@ static inline uint32_t tk_noise(uint32_t base, uint32_t index)
 }
 
 /* round(acc * rate): to nearest, or up or down at random (noise). */
-static inline int32_t tk_delta(int32_t acc, tk_rate rate, int stochastic, uint32_t noise)
-{
+static inline int32_t tk_delta(int32_t acc, tk_rate rate, int stochastic, uint32_t noise) {
     int64_t add = (int64_t)1 << (rate.shift - 1);
     if (stochastic) {
         add = rate.shift <= 32 ? (int64_t)(noise >> (32 - rate.shift))

@@ -83,8 +83,8 @@ static void finish_channels(const int32_t *bias, const int32_t *multiplier, cons
 void tk_finish(const tk_output *output, int32_t o, int32_t n, const int32_t *acc, int8_t *y) {
 #if defined(__thumb2__)
     if (output->bias != NULL && output->per_channel) {
-        finish_channels(output->bias + o, output->multiplier + o, output->shift + o,
-                        &output->range, n, acc, y + o);
+        finish_channels(output->bias + o, output->multiplier + o, output->shift + o, &output->range,
+                        n, acc, y + o);
         return;
     }
 #endif
@@ -92,9 +92,9 @@ void tk_finish(const tk_output *output, int32_t o, int32_t n, const int32_t *acc
         /* Wraps as TFLM does: converters saturate the biases of dead channels. */
         const uint32_t bias = output->bias != NULL ? (uint32_t)output->bias[o] : 0;
         const int32_t channel = output->per_channel ? o : 0;
-        y[o] = (int8_t)tk_requantize((int32_t)((uint32_t)*acc++ + bias),
-                                     output->multiplier[channel], output->shift[channel],
-                                     &output->range);
+        y[o] =
+            (int8_t)tk_requantize((int32_t)((uint32_t)*acc++ + bias), output->multiplier[channel],
+                                  output->shift[channel], &output->range);
     }
 }
 

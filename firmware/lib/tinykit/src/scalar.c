@@ -3,8 +3,7 @@
 #define LN2_HIGH 0.693359375f
 #define LN2_LOW -2.12194440e-4f
 
-float tk_exp(float x)
-{
+float tk_exp(float x) {
     if (x < -87.0f) {
         return 0.0f;
     }
@@ -21,8 +20,7 @@ float tk_exp(float x)
     return p * tk_bits_float((uint32_t)(n + 127) << 23);
 }
 
-float tk_log(float x)
-{
+float tk_log(float x) {
     const uint32_t bits = tk_float_bits(x);
     int32_t n = (int32_t)(bits >> 23) - 127;
     float m = tk_bits_float((bits & 0x7FFFFFu) | 0x3F800000u);

@@ -4,15 +4,13 @@
 
 #include <stdint.h>
 
-static inline uint32_t tk_float_bits(float x)
-{
+static inline uint32_t tk_float_bits(float x) {
     uint32_t bits;
     __builtin_memcpy(&bits, &x, sizeof bits);
     return bits;
 }
 
-static inline float tk_bits_float(uint32_t bits)
-{
+static inline float tk_bits_float(uint32_t bits) {
     float x;
     __builtin_memcpy(&x, &bits, sizeof x);
     return x;

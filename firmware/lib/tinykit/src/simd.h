@@ -59,8 +59,12 @@ static inline uint32_t tk_odd_bytes(uint32_t x) {
 #elif defined(TK_DSP_EMULATED) && TK_DSP_EMULATED
 #define TK_DSP 1
 
-static inline int32_t tk_low(uint32_t x) { return (int16_t)(x & 0xFFFFu); }
-static inline int32_t tk_high(uint32_t x) { return (int16_t)(x >> 16); }
+static inline int32_t tk_low(uint32_t x) {
+    return (int16_t)(x & 0xFFFFu);
+}
+static inline int32_t tk_high(uint32_t x) {
+    return (int16_t)(x >> 16);
+}
 
 static inline uint32_t tk_halves(int32_t low, int32_t high) {
     return ((uint32_t)low & 0xFFFFu) | (uint32_t)high << 16;
@@ -94,8 +98,12 @@ static inline uint32_t tk_add_odd_bytes(uint32_t a, uint32_t x) {
     return tk_add_even_bytes(a, x >> 8);
 }
 
-static inline uint32_t tk_even_bytes(uint32_t x) { return tk_add_even_bytes(0, x); }
-static inline uint32_t tk_odd_bytes(uint32_t x) { return tk_add_even_bytes(0, x >> 8); }
+static inline uint32_t tk_even_bytes(uint32_t x) {
+    return tk_add_even_bytes(0, x);
+}
+static inline uint32_t tk_odd_bytes(uint32_t x) {
+    return tk_add_even_bytes(0, x >> 8);
+}
 
 #else
 #define TK_DSP 0
@@ -110,11 +118,17 @@ static inline uint32_t tk_load(const void *p) {
     return word;
 }
 
-static inline void tk_store(void *p, uint32_t word) { __builtin_memcpy(p, &word, sizeof word); }
+static inline void tk_store(void *p, uint32_t word) {
+    __builtin_memcpy(p, &word, sizeof word);
+}
 
 /* (a.low, b.low) and (a.high, b.high). */
-static inline uint32_t tk_pack_low(uint32_t a, uint32_t b) { return (a & 0xFFFFu) | b << 16; }
-static inline uint32_t tk_pack_high(uint32_t a, uint32_t b) { return a >> 16 | (b & 0xFFFF0000u); }
+static inline uint32_t tk_pack_low(uint32_t a, uint32_t b) {
+    return (a & 0xFFFFu) | b << 16;
+}
+static inline uint32_t tk_pack_high(uint32_t a, uint32_t b) {
+    return a >> 16 | (b & 0xFFFF0000u);
+}
 
 /* The same int16 in both halves. */
 static inline uint32_t tk_both(int32_t x) {

@@ -2,8 +2,7 @@
 #include "tinykit/training.h"
 
 /* sin(pi/2 * x)^2 = (1 - cos(pi * x)) / 2 within 3e-4, for 0 <= x <= 1. */
-static float smooth(float x)
-{
+static float smooth(float x) {
     const float square = x * x;
     float p = 0.07177027f * square + -0.64210705f;
     p = p * square + 1.57033678f;
@@ -11,8 +10,7 @@ static float smooth(float x)
     return sine * sine;
 }
 
-static float learning_rate(const tk_optimizer *optimizer, uint32_t step)
-{
+static float learning_rate(const tk_optimizer *optimizer, uint32_t step) {
     float rate = optimizer->learning_rate;
     if (optimizer->schedule != 0 && optimizer->total_steps > 0) {
         const uint32_t done = step < optimizer->total_steps ? step : optimizer->total_steps;
@@ -28,8 +26,7 @@ static float learning_rate(const tk_optimizer *optimizer, uint32_t step)
     return rate;
 }
 
-tk_status tk_step_begin(const tk_parameters *p, const tk_target *target, tk_step *step)
-{
+tk_status tk_step_begin(const tk_parameters *p, const tk_target *target, tk_step *step) {
     tk_trainer *trainer = p->trainer;
     *step = (tk_step){TK_OK, -1, 0.0f, trainer->step, trainer->saturations};
     if (target == NULL || target->label < 0 || (uint32_t)target->label >= p->optimizer->classes) {
@@ -40,8 +37,7 @@ tk_status tk_step_begin(const tk_parameters *p, const tk_target *target, tk_step
     return TK_OK;
 }
 
-void tk_step_end(const tk_parameters *p, tk_step *step)
-{
+void tk_step_end(const tk_parameters *p, tk_step *step) {
     tk_trainer *trainer = p->trainer;
     trainer->step++;
     trainer->pending++;
@@ -52,8 +48,7 @@ void tk_step_end(const tk_parameters *p, tk_step *step)
     step->saturations = trainer->saturations;
 }
 
-void tk_parameters_reset(const tk_parameters *p)
-{
+void tk_parameters_reset(const tk_parameters *p) {
     uint32_t i = 0;
     for (; i < p->initial_bytes; i++) {
         p->block[i] = p->initial[i];
@@ -70,20 +65,17 @@ void tk_parameters_reset(const tk_parameters *p)
 #define HEADER_BYTES (16u + 4u * HEADER_WORDS)
 _Static_assert(HEADER_BYTES + 4u <= TK_SAVE_OVERHEAD, "TK_SAVE_OVERHEAD is too small");
 
-static void put32(uint8_t *out, uint32_t x)
-{
+static void put32(uint8_t *out, uint32_t x) {
     for (int i = 0; i < 4; i++) {
         out[i] = (uint8_t)(x >> (8 * i));
     }
 }
 
-static uint32_t get32(const uint8_t *in)
-{
+static uint32_t get32(const uint8_t *in) {
     return (uint32_t)in[0] | (uint32_t)in[1] << 8 | (uint32_t)in[2] << 16 | (uint32_t)in[3] << 24;
 }
 
-size_t tk_parameters_save(const tk_parameters *p, uint8_t *out, size_t bytes)
-{
+size_t tk_parameters_save(const tk_parameters *p, uint8_t *out, size_t bytes) {
     const size_t needed = p->block_bytes + TK_SAVE_OVERHEAD;
     if (out == NULL || bytes < needed) {
         return 0;
@@ -107,8 +99,7 @@ size_t tk_parameters_save(const tk_parameters *p, uint8_t *out, size_t bytes)
     return needed;
 }
 
-tk_status tk_parameters_load(const tk_parameters *p, const uint8_t *in, size_t bytes)
-{
+tk_status tk_parameters_load(const tk_parameters *p, const uint8_t *in, size_t bytes) {
     const size_t needed = p->block_bytes + TK_SAVE_OVERHEAD;
     if (in == NULL || bytes < HEADER_BYTES) {
         return TK_ERROR_SIZE;

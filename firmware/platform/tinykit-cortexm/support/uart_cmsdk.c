@@ -6,8 +6,9 @@
 #define UART_DATA TK_REGISTER(TK_UART_BASE + 0x00u)
 #define UART_STATE TK_REGISTER(TK_UART_BASE + 0x04u) /* bit 0 transmit full, bit 1 receive full */
 #define UART_CTRL TK_REGISTER(TK_UART_BASE + 0x08u)
-#define UART_INTERRUPT TK_REGISTER(TK_UART_BASE + 0x0Cu) /* write 1 to clear: bit 0 tx, bit 1 rx \
-                                                          */
+#define UART_INTERRUPT                                                        \
+    TK_REGISTER(TK_UART_BASE + 0x0Cu) /* write 1 to clear: bit 0 tx, bit 1 rx \
+                                       */
 #define UART_DIVIDER TK_REGISTER(TK_UART_BASE + 0x10u)
 
 #define TX_FULL 1u
