@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tinykit.config import CONFIG_NAME, SPLITS, Config, load_config
+from tinykit.config import CONFIG_NAME, SPLITS, Config, PlanSection, load_config
 from tinykit.errors import TinykitError, UsageError
 
 if TYPE_CHECKING:
@@ -256,6 +256,23 @@ class Project:
         from tinykit.build.bounds import plan_memory
 
         return plan_memory(manifest, self.board())
+
+    def memory_on_boards(self, learns: bool = True) -> dict[str, list[MemoryPlan]]:
+        """The same for every board: of firmware that infers, and that learns if there is a plan.
+
+        Without `learns` the plan is left aside (it may be another model's).
+        """
+        from tinykit.boards import list_boards
+        from tinykit.build.bounds import plan_memory
+
+        infers = replace(self, config=self.config.model_copy(update={"plan": PlanSection()}))
+        versions = {"infers": infers}
+        if learns and self.plan():
+            versions["infers and learns"] = self
+        return {
+            does: [plan_memory(manifest, board) for board in list_boards()]
+            for does, manifest in ((does, project.preview()) for does, project in versions.items())
+        }
 
     def build(
         self, generated: Path | None = None, progress: Callable[[str], None] | None = None

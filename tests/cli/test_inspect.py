@@ -28,8 +28,10 @@ def test_costs_of_reference_models(
     assert report["macs"] == macs == sum(layer["macs"] for layer in report["layers"])
     assert report["outputs"][0]["shape"][-1] == outputs
     assert report["arena"] >= report["arena_bound"] >= max(x["live"] for x in report["layers"])
-    fits = {board["board"]: board["fits"] for board in report["boards"]}
-    assert fits["stm32f746"]
+    needs = {board["board"]: board for board in report["boards"]}
+    assert needs["stm32f746"]["fits"]
+    assert needs["stm32f746"]["sram"] > report["arena"]
+    assert needs["stm32f746"]["flash"] > report["flash"]
 
 
 def test_layers_are_shown_with_their_totals(

@@ -15,11 +15,10 @@ def inspect(
     verbose: Verbose = False,
 ) -> None:
     """Show a model's layers, cost, memory, and boards it fits."""
-    from tinykit.boards import list_boards
     from tinykit.project import Project
     from tinykit.report.model import inspect_report
 
     opened = Project.open(project, required=model is None).override(model=model)
     with output.status("reading the model", json):
-        report = inspect_report(opened.graph(), list_boards())
+        report = inspect_report(opened.graph(), opened.memory_on_boards(learns=model is None))
     output.show(report, json)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from tinykit.schedule import Program, schedule
 from tinykit.units import format_size
 
 if TYPE_CHECKING:
-    from tinykit.boards import Board
+    from tinykit.build.bounds import MemoryPlan
 
 
 @dataclass(frozen=True)
@@ -54,28 +54,14 @@ def layer_costs(program: Program) -> list[LayerCost]:
     return costs
 
 
-@dataclass(frozen=True)
-class Fit:
-    """Whether a model's exact part fits a board; code and stack come on top."""
+def inspect_report(graph: Graph, memory: Mapping[str, Sequence[MemoryPlan]]) -> Report:
+    """Layers, totals, and what each board has room for.
 
-    board: str
-    sram_needed: int
-    sram: int
-    flash_needed: int
-    flash: int
-
-    @property
-    def fits(self) -> bool:
-        """Whether the exact part leaves something of both budgets."""
-        return self.sram_needed < self.sram and self.flash_needed < self.flash
-
-
-def inspect_report(graph: Graph, boards: Sequence[Board]) -> Report:
-    """Layers, totals, and which boards have room for inference."""
+    `memory` maps what the firmware does ("infers", "learns") to its memory on each board.
+    """
     program = schedule(graph)
     costs = layer_costs(program)
     flash = sum(t.bytes for t in graph.tensors.values() if t.storage != "arena")
-    fits = [Fit(b.name, program.arena_bytes, b.sram, flash, b.flash) for b in boards]
     inputs = [graph[name] for name in graph.inputs]
     outputs = [graph[name] for name in graph.outputs]
     parts: list[Table | str] = [
@@ -84,7 +70,7 @@ def inspect_report(graph: Graph, boards: Sequence[Board]) -> Report:
         *(f"output {_tensor(tensor)}" for tensor in outputs),
         "",
         _layers(costs, flash, program),
-        _boards(fits),
+        *(_boards(does, plans) for does, plans in memory.items()),
     ]
     data: dict[str, JsonValue] = {
         "name": graph.name,
@@ -96,7 +82,9 @@ def inspect_report(graph: Graph, boards: Sequence[Board]) -> Report:
         "flash": flash,
         "arena": program.arena_bytes,
         "arena_bound": program.bound_bytes,
-        "boards": [{**vars(fit), "fits": fit.fits} for fit in fits],
+        "boards": [
+            {"does": does, **_board_data(plan)} for does, plans in memory.items() for plan in plans
+        ],
     }
     return Report(data, tuple(parts))
 
@@ -131,24 +119,39 @@ def _layers(costs: Sequence[LayerCost], flash: int, program: Program) -> Table:
     return Table(columns, rows, total=total)
 
 
-def _boards(fits: Sequence[Fit]) -> Table:
+def _boards(does: str, plans: Sequence[MemoryPlan]) -> Table:
     rows = tuple(
         (
-            fit.board,
-            f"{fit.sram_needed:,}",
-            format_size(fit.sram),
-            f"{fit.flash_needed:,}",
-            format_size(fit.flash),
-            "yes" if fit.fits else "no",
+            plan.board.name,
+            f"≤ {plan.sram_bytes:,}",
+            format_size(plan.board.sram),
+            f"≤ {plan.flash_bytes:,}",
+            format_size(plan.board.flash),
+            "yes" if _fits(plan) else "no",
         )
-        for fit in fits
+        for plan in plans
     )
     columns = (
         Column("board"),
-        *numbers("arena B", "of SRAM", "constants B", "of flash"),
-        Column("room for inference"),
+        *numbers("SRAM B", "of", "flash B", "of"),
+        Column("fits"),
     )
-    return Table(columns, rows, title="Boards (code and stack come on top: `tinykit build`)")
+    return Table(columns, rows, title=f"Firmware that {does}")
+
+
+def _fits(plan: MemoryPlan) -> bool:
+    return plan.sram_bytes <= plan.board.sram and plan.flash_bytes <= plan.board.flash
+
+
+def _board_data(plan: MemoryPlan) -> dict[str, JsonValue]:
+    return {
+        "board": plan.board.name,
+        "sram": plan.sram_bytes,
+        "sram_budget": plan.board.sram,
+        "flash": plan.flash_bytes,
+        "flash_budget": plan.board.flash,
+        "fits": _fits(plan),
+    }
 
 
 def _tensor(tensor: Tensor) -> str:
