@@ -61,7 +61,7 @@ def test_what_is_missing_is_named_with_the_way_to_get_it(project: Project) -> No
     assert "tinykit plan --write" in caught.value.hint
     with pytest.raises(UsageError, match=r"model\.json") as caught:
         project.manifest()
-    assert "tinykit generate" in caught.value.hint
+    assert "tinykit build" in caught.value.hint
     with pytest.raises(UsageError, match="no split `validation`"):
         project.samples("validation")
 

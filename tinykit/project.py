@@ -249,7 +249,10 @@ class Project:
         """The manifest of what was generated last; UsageError when nothing was."""
         from tinykit.codegen.manifest import Manifest
 
-        return Manifest.load(self.generated_dir)
+        path = self.generated_dir / "model.json"
+        if not path.is_file():
+            raise UsageError(f"{path}: nothing has been generated yet", "run `tinykit build` first")
+        return Manifest.load(path)
 
     def memory(self, manifest: Manifest) -> MemoryPlan:
         """What generated code will take of the board: exact bytes, and bounds on the rest."""
