@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tinykit.errors import TinykitError
-from tinykit.units import format_size
 
 # Colours that people with any colour vision tell apart (Okabe & Ito, 2008)
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
@@ -30,8 +29,8 @@ class MemoryBar:
 def draw_memory(bars: Sequence[MemoryBar], path: Path, title: str = "") -> None:
     """Write a picture (.svg or .png by the name's ending) of how memories are spent.
 
-    Each bar is as long as its budget; the pieces are ordered by size, and every item stands with
-    its bytes in the legend beside the bar. Raises TinykitError without matplotlib.
+    The pieces of a bar are ordered by size, and every item stands with its bytes in the legend
+    beside it. Raises TinykitError without matplotlib.
     """
     try:
         import matplotlib as mpl
@@ -55,19 +54,17 @@ def _draw_bar(axis: object, bar: MemoryBar) -> None:
     from matplotlib.axes import Axes
 
     assert isinstance(axis, Axes)
-    left = 0
+    left = 0.0
     for index, (name, size) in enumerate(sorted(bar.items.items(), key=lambda item: -item[1])):
         colour = _COLOURS[index % len(_COLOURS)]
-        axis.barh(0, size, left=left, color=colour, edgecolor="white", linewidth=0.4,
+        axis.barh(0, size / 1024, left=left, color=colour, edgecolor="white", linewidth=0.4,
                   label=f"{name}  {size:,} B")  # fmt: skip
-        left += size
-    free = bar.budget - left
-    axis.barh(0, max(0, free), left=left, color="#EEEEEE", label=f"free  {max(0, free):,} B")
-    axis.set_xlim(0, max(bar.budget, left))
+        left += size / 1024
+    axis.set_xlim(0, left)
     axis.set_ylim(-0.5, 0.5)
     axis.set_yticks([])
-    quarters = [bar.budget * part // 4 for part in range(5)]
-    axis.set_xticks(quarters, [format_size(tick) if tick else "0" for tick in quarters])
+    axis.set_xlabel("KB", loc="right")
     axis.spines[["top", "left", "right"]].set_visible(False)
-    axis.set_title(f"{bar.name}: {left:,} of {bar.budget:,} B", loc="left", fontsize=9)
+    share = f"{bar.used:,} of {bar.budget:,} B ({100 * bar.used / bar.budget:.1f} %)"
+    axis.set_title(f"{bar.name}: {share}", loc="left", fontsize=9)
     axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1.15), frameon=False, fontsize=8)
