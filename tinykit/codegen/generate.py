@@ -13,7 +13,7 @@ from tinykit.codegen.cstruct import struct_types
 from tinykit.codegen.emit import Emitter, FunctionBody
 from tinykit.codegen.manifest import FORMAT, Manifest, ManifestOp, Memory, Parameter, Port
 from tinykit.codegen.sources import ModelSource, header_text, source_text
-from tinykit.errors import ModelError
+from tinykit.errors import ModelError, UsageError
 from tinykit.ir import Array, Graph, Tensor
 from tinykit.ops.registry import check_shapes, operator
 from tinykit.passes import simplify
@@ -27,6 +27,7 @@ from tinykit.training.trainable import make_trainable
 
 Progress = Callable[[str, int, int], None]
 
+RESERVED = ("tk", "tinykit")  # first words of the runtime's names
 RANDOM_SAMPLES = 16  # for calibration, when the user gives none
 
 
@@ -67,6 +68,12 @@ def compile_model(
     samples: int8 [n, …input shape] with labels, for the exponents of the gradients; random
     samples stand in where there are none.
     """
+    prefix = identifier(name)
+    if prefix.split("_")[0] in RESERVED:
+        raise UsageError(
+            f"a model cannot be called {name}: the runtime's own names begin like that",
+            "choose another name",
+        )
     graph = check_shapes(simplify(graph))
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise ModelError(f"{graph.name}: models with one input and one output are supported")
@@ -81,7 +88,7 @@ def compile_model(
         training = calibrate(training, samples, labels, report)
         train = schedule(training, keep_input)
     infer = schedule(graph, keep_input)
-    return Compiled(identifier(name), infer, train, parameter_block(_all(graph, train)), plan)
+    return Compiled(prefix, infer, train, parameter_block(_all(graph, train)), plan)
 
 
 def _named(progress: Progress, what: str) -> Callable[[int, int], None]:
