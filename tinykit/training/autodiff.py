@@ -58,7 +58,9 @@ class GraphTape:
             return
         earlier = self.gradients.get(tensor)
         if earlier is not None:
-            maker = Op("", tensor, (), (), layer=tensor)
+            producer = self.graph.producer(tensor)
+            name = tensor if producer is None else producer.name
+            maker = Op("", name, (), (), layer=name)
             gradient = self.emit(
                 "gradient_add", maker, (earlier, gradient), self.graph[tensor].shape
             )
