@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from tests.support.goldens import tflm
 from tests.support.kernels import SanitizedKernels
 from tests.support.random_models import RULES, RandomModel, Rule, models
+from tests.support.split import split_weights
 from tinykit.importers import load_model
 from tinykit.ops.evaluate import evaluate
 from tinykit.passes import simplify
@@ -42,6 +43,12 @@ def check(model: RandomModel, kernels: SanitizedKernels, folder: Path) -> None:
             np.testing.assert_array_equal(y, expected, "NumPy reference")
         np.testing.assert_array_equal(kernels.run(raw, x), expected, "C")
     np.testing.assert_array_equal(kernels.run(simple, x, rows=True), expected, "C by rows")
+    parts = split_weights(simple, np.random.default_rng(len(model.content)))
+    y = evaluate(parts, {parts.inputs[0]: x})[parts.outputs[0]]
+    np.testing.assert_array_equal(y, expected, "NumPy reference with weights in two blocks")
+    for rows in (False, True):
+        actual = kernels.run(parts, x, rows=rows)
+        np.testing.assert_array_equal(actual, expected, "C with weights in two blocks")
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)

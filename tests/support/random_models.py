@@ -14,6 +14,7 @@ from tinykit.ir import Array
 
 Draw = st.DrawFn
 ACTIVATIONS = st.sampled_from([0, 0, 1, 2, 3])
+SMALLEST_CLAMPED = 1e-8  # below this scale TFLM refuses clamps: 6 / scale leaves int32
 INT32 = np.iinfo(np.int32)
 
 
@@ -37,7 +38,13 @@ def scales(draw: Draw, low: float = 1e-4, high: float = 10.0) -> float:
     return float(np.float32(2.0**exponent))
 
 
+# Few channels, or enough of them to fill every unrolled loop and block of the kernels and more.
+CHANNELS = st.one_of(st.integers(1, 9), st.integers(1, 9), st.integers(10, 70))
 ZERO_POINTS = st.one_of(st.sampled_from([-128, 127, 0]), st.integers(-128, 127))
+
+
+def _activation(draw: Draw, scale: float) -> int:
+    return draw(ACTIVATIONS) if scale > SMALLEST_CLAMPED else 0
 
 
 def _make(draw: Draw, now: Current, shape: tuple[int, ...], scale: float, zero: int) -> int:
@@ -108,12 +115,12 @@ def _window_output(now: Current, kernel: tuple[int, int], options: dict[str, int
 
 def conv2d(draw: Draw, now: Current) -> None:
     kernel, options = _spatial(draw, now, dilated=True)
-    outputs, channels = draw(st.integers(1, 9)), now.shape[3]
+    outputs, channels = draw(CHANNELS), now.shape[3]
     fan_in = kernel[0] * kernel[1] * channels
     weights, bias, scale, zero = _weights(draw, now, (outputs, *kernel, channels), 0, fan_in)
     shape = (1, *_window_output(now, kernel, options), outputs)
     y = _make(draw, now, shape, scale, zero)
-    options["FusedActivationFunction"] = draw(ACTIVATIONS)
+    options["FusedActivationFunction"] = _activation(draw, scale)
     now.graph.operator("CONV_2D", [now.tensor, weights, bias], y, options, version=3)
     _move(now, y, shape, scale, zero)
 
@@ -127,14 +134,14 @@ def depthwise_conv2d(draw: Draw, now: Current) -> None:
     )
     shape = (1, *_window_output(now, kernel, options), outputs)
     y = _make(draw, now, shape, scale, zero)
-    options |= {"FusedActivationFunction": draw(ACTIVATIONS), "DepthMultiplier": multiplier}
+    options |= {"FusedActivationFunction": _activation(draw, scale), "DepthMultiplier": multiplier}
     inputs = [now.tensor, weights, *([bias] if bias >= 0 else [])]  # TFLM's crashes on -1
     now.graph.operator("DEPTHWISE_CONV_2D", inputs, y, options, version=3)
     _move(now, y, shape, scale, zero)
 
 
 def fully_connected(draw: Draw, now: Current) -> None:
-    outputs = draw(st.integers(1, 12))
+    outputs = draw(CHANNELS)
     keep = draw(st.booleans())
     flatten = not keep and len(now.shape) > 2 and draw(st.booleans())
     channels = int(np.prod(now.shape)) if flatten else now.shape[-1]
@@ -142,7 +149,7 @@ def fully_connected(draw: Draw, now: Current) -> None:
     weights, bias, scale, zero = _weights(draw, now, (outputs, channels), 0, channels)
     shape = (*now.shape[:-1], outputs) if keep else (rows, outputs)
     y = _make(draw, now, shape, scale, zero)
-    options = {"FusedActivationFunction": draw(ACTIVATIONS), "KeepNumDims": keep}
+    options = {"FusedActivationFunction": _activation(draw, scale), "KeepNumDims": keep}
     now.graph.operator("FULLY_CONNECTED", [now.tensor, weights, bias], y, options, version=5)
     _move(now, y, shape, scale, zero)
 
@@ -164,7 +171,9 @@ def add(draw: Draw, now: Current) -> None:
     y_scale, zero = float(np.float32(max(scale, now.scale) * ratio)), draw(ZERO_POINTS)
     y = _make(draw, now, now.shape, y_scale, zero)
     inputs = [now.tensor, other] if draw(st.booleans()) else [other, now.tensor]
-    now.graph.operator("ADD", inputs, y, {"FusedActivationFunction": draw(ACTIVATIONS)}, version=2)
+    now.graph.operator(
+        "ADD", inputs, y, {"FusedActivationFunction": _activation(draw, y_scale)}, version=2
+    )
     _move(now, y, now.shape, y_scale, zero)
 
 
@@ -173,7 +182,7 @@ def _pool(draw: Draw, now: Current, builtin: str) -> None:
     shape = (1, *_window_output(now, kernel, options), now.shape[3])
     y = _make(draw, now, shape, now.scale, now.zero_point)
     options |= {"FilterHeight": kernel[0], "FilterWidth": kernel[1],
-                "FusedActivationFunction": draw(ACTIVATIONS)}  # fmt: skip
+                "FusedActivationFunction": _activation(draw, now.scale)}  # fmt: skip
     now.graph.operator(builtin, [now.tensor], y, options, version=2)
     _move(now, y, shape, now.scale, now.zero_point)
 
@@ -282,9 +291,9 @@ def models(draw: Draw, rules: tuple[Rule, ...] = RULES, length: int = 1) -> Rand
     graph = Graph()
     flat = not any(rule in SPATIAL for rule in rules) and draw(st.booleans())
     if flat:
-        shape: tuple[int, ...] = (1, *draw(st.lists(st.integers(1, 12), min_size=1, max_size=2)))
+        shape: tuple[int, ...] = (1, *draw(st.lists(CHANNELS, min_size=1, max_size=2)))
     else:
-        shape = (1, draw(st.integers(1, 9)), draw(st.integers(1, 9)), draw(st.integers(1, 9)))
+        shape = (1, draw(st.integers(1, 9)), draw(st.integers(1, 9)), draw(CHANNELS))
     scale, zero = draw(scales()), draw(ZERO_POINTS)
     random = np.random.default_rng(draw(st.integers(0, 2**16)))
     x = graph.tensor(shape, scale, zero)
@@ -294,6 +303,7 @@ def models(draw: Draw, rules: tuple[Rule, ...] = RULES, length: int = 1) -> Rand
             r for r in rules
             if (len(now.shape) == 4 or r not in SPATIAL)
             and (len(now.shape) > 1 or r is not mean)
+            and (now.scale > SMALLEST_CLAMPED or r not in (relu, relu6))
             and (now.shape[-1] < 500 or r is not softmax)  # TFLM aborts when a sum exceeds 511
             and (now.shape[0] == 1 or r in (fully_connected, add, softmax, quantize, relu, relu6))
         ]  # fmt: skip
