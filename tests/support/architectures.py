@@ -97,6 +97,15 @@ def separate_activations() -> tuple[Network, str]:
     return net, net.dense(net.flatten(net.average_pool(x, (4, 4), (4, 4))), 5, bias=False)
 
 
+def requantized() -> tuple[Network, str]:
+    """QUANTIZE in the middle, to a range that is too narrow for a tenth of the values."""
+    net = Network((1, 8, 8, 3), seed=11)
+    x = net.conv("x", 8, (3, 3), (2, 2), activation="none")
+    x = net.requantize(x, 0.6)
+    x = net.conv(x, 8, (3, 3))
+    return net, net.dense(net.flatten(x), 5)
+
+
 def rows_of_pixels() -> tuple[Network, str]:
     """Fully connected layers over many rows, and a convolution as the classifier."""
     net = Network((1, 6, 7, 5), seed=10, input_zero_point=-100)
@@ -118,5 +127,6 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     padded,
     one_dimensional,
     separate_activations,
+    requantized,
     rows_of_pixels,
 )

@@ -19,6 +19,7 @@ from tinykit.ops.fully_connected import FullyConnectedAttributes
 from tinykit.ops.mean import MeanAttributes
 from tinykit.ops.pad import PadAttributes
 from tinykit.ops.pool import PoolAttributes
+from tinykit.ops.quantize import QuantizeAttributes
 from tinykit.ops.registry import check_shapes, operator
 from tinykit.ops.relu import ReluAttributes
 from tinykit.ops.reshape import ReshapeAttributes
@@ -129,6 +130,15 @@ class Network:
 
     def relu(self, x: str, activation: str = "relu") -> str:
         return self._op(activation, (x,), ReluAttributes(), activation)
+
+    def requantize(self, x: str, ratio: float) -> str:
+        """QUANTIZE to a range that is `ratio` of the input's, around its middle."""
+        quant = self.tensors[x].quant
+        zero_point = int(np.rint((quant.zero_point0 + 0.5) / ratio - 0.5))
+        narrow = Quantization.per_tensor(
+            float32(quant.scale0 * ratio), int(np.clip(zero_point, -128, 127))
+        )
+        return self._op("quantize", (x,), QuantizeAttributes(), "none", narrow)
 
     def reshape(self, x: str, shape: tuple[int, ...]) -> str:
         return self._op("reshape", (x,), ReshapeAttributes(shape), "none", self.tensors[x].quant)

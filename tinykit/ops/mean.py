@@ -14,19 +14,16 @@ import numpy as np
 
 from tinykit.errors import PlanError
 from tinykit.ir import Array, Attributes, Graph, Op
-from tinykit.ops.activation_mask import Limits
 from tinykit.ops.average_pool_grad import PoolGradAttributes
 from tinykit.ops.base import Call, Operator, Struct
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import quantize_multiplier, requantize
+from tinykit.ops.rescale_gradient import rescale_gradient
 from tinykit.ops.window import Window
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
     from tinykit.ops.tape import Tape
-
-
-NEVER = -1000  # a limit that no code reaches
 
 
 @dataclass(frozen=True)
@@ -102,23 +99,9 @@ class Mean(Operator[MeanAttributes]):
         if outer != 1:
             raise PlanError(f"layer {op.name}: no gradient for a mean over inner axes only")
         attributes = PoolGradAttributes(Window((reduced, 1)), (reduced, 1), x.shape)
-        gradient = self._clamp_gradient(op, tape)
+        gradient = rescale_gradient(op, tape)
         result = tape.emit("average_pool_grad", op, (gradient,), x.shape, attributes)
         tape.contribute(x.name, result)
-
-    def _clamp_gradient(self, op: Op, tape: Tape) -> str:
-        """The gradient in front of the clamp, which acts where y's range is inside x's."""
-        gradient = tape.gradient_of(op.outputs[0])
-        x, y = tape.graph[op.inputs[0]].quant, tape.graph[op.outputs[0]].quant
-        low, high = (
-            (end - x.zero_point0) * x.scale0 / y.scale0 + y.zero_point0 for end in (-128, 127)
-        )
-        limits = Limits(-128 if low < -128.5 else NEVER, 127 if high > 127.5 else -NEVER)
-        if limits == Limits(NEVER, -NEVER) or op.outputs[0] == tape.logits:
-            return gradient
-        kept = tape.mask(op, op.outputs[0], limits)
-        shape = tape.graph[op.outputs[0]].shape
-        return tape.emit("activation_grad", op, (gradient, kept), shape, limits)
 
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
         node.expect_counts(range(2, 3))

@@ -15,6 +15,7 @@ from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Call, Operator, Struct
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import multiply_by_quantized_multiplier, quantize_multiplier
+from tinykit.ops.rescale_gradient import rescale_gradient
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
@@ -79,7 +80,7 @@ class Quantize(Operator[QuantizeAttributes]):
         return (requantize_call(graph, op, multiplier(graph, op), limits),)
 
     def gradient(self, op: Op, tape: Tape) -> None:
-        tape.contribute(op.inputs[0], tape.gradient_of(op.outputs[0]))  # the same real values
+        tape.contribute(op.inputs[0], rescale_gradient(op, tape))  # the same real values
 
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
         node.expect_counts(range(1, 2))
