@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from hypothesis import strategies as st
 
 from tests.support.networks import Network
@@ -167,18 +166,3 @@ def trainings(draw: Draw) -> Training:
         plan = plan.model_copy(update={"update": (Update(layers="head", weights=1.0),)})
         compiled = compile_model(source, name="n", plan=plan, samples=samples[:2], labels=labels)
     return Training(source, compiled, plan, samples)
-
-
-def extreme(random: np.random.Generator, shape: tuple[int, ...], dtype: str, low: int) -> Array:
-    """Random values of a type, many of them at its ends; int8 weights begin at `low`."""
-    info = np.iinfo(dtype)
-    first, last = (low, 127) if dtype == "int8" else (int(info.min), int(info.max))
-    style = random.integers(4)
-    values = random.integers(first, last, shape, endpoint=True)
-    if style == 0:
-        values = np.full(shape, random.choice([first, last]))
-    elif style == 1:
-        values = random.choice([first, last], shape)
-    elif style == 2:
-        values = random.integers(max(first, -3), 3, shape, endpoint=True)
-    return values.astype(dtype)

@@ -11,7 +11,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -203,8 +203,8 @@ def call_scalars(library: Path, function: str, values: Array) -> Array:
 class Sanitized:
     """Serves the functions above in a process under address and undefined-behaviour sanitizers."""
 
-    def __init__(self) -> None:
-        self.library = build(sanitize=True)
+    def __init__(self, defines: Sequence[str] = ()) -> None:
+        self.library = build(sanitize=True, defines=defines)
         self.process: subprocess.Popen[bytes] | None = None
 
     def call(self, function: Any, *arguments: Any) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.kernels import build
+from tests.support.kernels import VARIANTS, build
 from tests.support.training_kernels import Sanitized
 
 
@@ -18,6 +18,16 @@ def sanitized() -> Iterator[Sanitized]:
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed")
     worker = Sanitized()
+    yield worker
+    worker.close()
+
+
+@pytest.fixture(scope="session")
+def sanitized_dsp() -> Iterator[Sanitized]:
+    """The same with the code for cores with DSP instructions, emulated in C."""
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    worker = Sanitized(VARIANTS)
     yield worker
     worker.close()
 

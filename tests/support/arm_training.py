@@ -1,0 +1,81 @@
+"""Single training ops on emulated Cortex-M cores (see arm_kernels.py)."""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import unicorn
+from unicorn import arm_const
+
+from tests.support.arm_kernels import DATA, GAP, RETURN, STACK, STACK_BYTES, ArmKernels
+from tinykit.ir import Array, Graph, Op
+from tinykit.ops.evaluate import Step
+from tinykit.ops.registry import operator
+
+TRAINER = "<IIIf"  # tk_trainer
+REGISTERS = (arm_const.UC_ARM_REG_R0, arm_const.UC_ARM_REG_R1, arm_const.UC_ARM_REG_R2,
+             arm_const.UC_ARM_REG_R3)  # fmt: skip
+
+
+class ArmTraining(ArmKernels):
+    """Calls gradient and update functions; memory outside their data must not change."""
+
+    def op_result(
+        self, graph: Graph, op: Op, values: dict[str, Array], step: Step
+    ) -> tuple[list[Array], int]:
+        """Outputs and updated parameters of one op, and the values that saturated."""
+        first, second = (self._op(graph, op, values, step, filler) for filler in (0x00, 0xA5))
+        assert first == second, f"{op.kind} reads outside its data"
+        names = (*op.outputs, *op.updates)
+        results = [
+            np.frombuffer(data, np.dtype(graph[name].dtype)).reshape(graph[name].shape)
+            for name, data in zip(names, first[0], strict=True)
+        ]
+        return results, first[1]
+
+    def _op(
+        self, graph: Graph, op: Op, values: dict[str, Array], step: Step, filler: int
+    ) -> tuple[list[bytes], int]:
+        self.image, self.writable, self.filler = bytearray([filler]) * GAP, [], filler
+        places = {
+            name: self._place(np.ascontiguousarray(value).tobytes(), writable=name in op.updates)
+            for name, value in values.items()
+        }
+        for name in op.outputs:
+            places[name] = self._place(b"\x55" * graph[name].bytes, writable=True)
+        trainer = struct.pack(TRAINER, step.index, 0, 0, step.rate)
+        places["$trainer"] = self._place(trainer, writable=True)
+        for call in operator(op.kind).lower(graph, op):
+            arguments = [self._struct(call.descriptor, places)] if call.descriptor else []
+            for name in call.arguments:
+                if name == "$scratch":
+                    arguments.append(self._place(b"\x55" * call.scratch, writable=True))
+                else:
+                    arguments.append(places[name])
+            self._execute(call.function, arguments)
+        read = self.machine.mem_read
+        saturations = struct.unpack(TRAINER, read(places["$trainer"], len(trainer)))[2]
+        names = (*op.outputs, *op.updates)
+        return [bytes(read(places[name], graph[name].bytes)) for name in names], saturations
+
+    def _execute(self, function: str, arguments: list[int]) -> None:
+        machine = self.machine
+        machine.context_restore(self.fresh)
+        machine.mem_write(DATA, bytes(self.image))
+        for register, value in zip(REGISTERS, arguments, strict=False):
+            machine.reg_write(register, value)
+        more = arguments[len(REGISTERS) :]
+        top = STACK + STACK_BYTES
+        machine.mem_write(top, struct.pack(f"<{len(more)}I", *more))
+        machine.reg_write(arm_const.UC_ARM_REG_SP, top)
+        machine.reg_write(arm_const.UC_ARM_REG_LR, RETURN | 1)
+        try:
+            machine.emu_start(self.functions[function] | 1, RETURN)
+        except unicorn.UcError as error:
+            place = machine.reg_read(arm_const.UC_ARM_REG_PC)
+            raise AssertionError(f"{function} at {place:#x}: {error}") from None
+        after = bytearray(machine.mem_read(DATA, len(self.image)))
+        for begin, end in self.writable:
+            self.image[begin:end] = after[begin:end]
+        assert after == self.image, f"{function} writes outside its outputs and scratch memory"
