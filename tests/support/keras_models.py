@@ -36,10 +36,12 @@ def convolutional_1d() -> Any:
 
 
 def convert(model: Any, path: Path, seed: int = 0) -> Array:
-    """Write the model as full int8 .tflite; returns float samples like those it was fitted to."""
+    """Write the model as full int8 .tflite; returns the float samples it was fitted to."""
     random = np.random.default_rng(seed)
-    for weights in model.trainable_variables:  # as if trained: no value is just its default
-        weights.assign_add(tf.constant(random.normal(0, 0.1, weights.shape), tf.float32))
+    for weights in model.trainable_variables:  # as if trained: none is just its default
+        centre = 1.0 if "gamma" in weights.name else 0.0
+        spread = 1.0 / np.sqrt(np.prod(weights.shape[:-1])) if len(weights.shape) > 1 else 0.1
+        weights.assign(tf.constant(random.normal(centre, spread, weights.shape), tf.float32))
     samples = random.normal(0, 1, (40, *model.input_shape[1:])).astype(np.float32)
 
     def representative() -> Iterator[list[Array]]:

@@ -91,8 +91,8 @@ class Network:
 
         Inside the clamp's ends the rounded value is the integer that the forward pass found.  At
         an end itself a clamp's gradient is a convention: 0, as TensorFlow's relu has it.  Averages
-        and largest values never leave their inputs' range, so of those only MEAN, which
-        rescales, is clamped.
+        and largest values never leave their inputs' range: only MEAN, which rescales, can be
+        clamped, at an end beyond which its input reaches.
         """
         name = op.outputs[0]
         if op.kind in ("reshape", "pad"):
@@ -105,6 +105,11 @@ class Network:
             low = max(low, 0.0)
         if activation == "relu6":
             high = min(high, np.rint(6.0 / quant.scale0))
+        if op.kind == "mean":
+            source = self.graph[op.inputs[0]].quant
+            reach = (np.array([-128, 127]) - source.zero_point0) * source.scale0 / quant.scale0
+            low = low if reach[0] < low - 0.5 else -np.inf
+            high = high if reach[1] > high + 0.5 else np.inf
         code = real / quant.scale0
         if activation != "none" or not ("pool" in op.kind or name in self.unclamped):
             known = self.codes[name].astype(np.float64) - quant.zero_point0
@@ -114,7 +119,10 @@ class Network:
             code = code + tf.stop_gradient(nearest - code)
             if activation == "relu6":
                 code = tf.nn.relu6(code * quant.scale0) / quant.scale0
-            code = high - tf.nn.relu(high - (low + tf.nn.relu(code - low)))
+            if np.isfinite(low):
+                code = low + tf.nn.relu(code - low)
+            if np.isfinite(high):
+                code = high - tf.nn.relu(high - code)
         value = code * quant.scale0
         return value + tf.stop_gradient(self._codes_of(name) - value)
 
