@@ -38,6 +38,10 @@ def calibrate(
     """
     if len(samples) == 0 or len(samples) != len(labels):
         raise PlanError(f"calibration needs samples and labels, got {len(samples)}, {len(labels)}")
+    classes = graph[graph.outputs[0]].size
+    if any(not 0 <= int(label) < classes for label in labels):
+        wrong = next(label for label in labels if not 0 <= int(label) < classes)
+        raise PlanError(f"label {wrong}: the model has classes 0 … {classes - 1}")
     largest: dict[str, float] = {}
     inner: dict[str, float] = {}
     backward = [op for op in graph.ops if op.phase == "backward"]
