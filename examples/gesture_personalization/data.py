@@ -45,6 +45,7 @@ ADAPTATION_SHARE = 0.4  # of every recording of the held-out subject, from its s
 TRAIN_STRIDE = 25  # samples between the starts of windows: three quarters overlap
 ADAPT_STRIDE = 25
 TEST_STRIDE = 50
+STEPS = 400  # that a device learns for; who has fewer windows shows them again
 SHOWN_SUBJECT = 1  # the user of the commands run in this folder; model.tflite has not seen them
 
 _FILE_SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
@@ -168,7 +169,7 @@ def halves(signal: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def make_split(subject: int) -> Split:
-    """The fold in which `subject` is held out. `adapt` is in a fixed random order."""
+    """The fold in which `subject` is held out. `adapt` has `STEPS` windows in random order."""
     return _split(subject, parts, TEST_STRIDE)
 
 
@@ -197,7 +198,7 @@ def _split(
 
     divided = [(*divide(recording.signal), recording.exercise) for recording in own]
     adapt = windows([(first, label) for first, _, label in divided], ADAPT_STRIDE)
-    order = np.random.default_rng(subject).permutation(len(adapt))
+    order = _learning_order(len(adapt), np.random.default_rng(subject))
     return Split(
         subject=subject,
         train=windows([(r.signal, r.exercise) for r in others], TRAIN_STRIDE),
@@ -205,6 +206,12 @@ def _split(
         test=windows([(last, label) for _, last, label in divided], test_stride),
         normalisation=normalisation,
     )
+
+
+def _learning_order(count: int, generator: np.random.Generator) -> LabelArray:
+    """`STEPS` indices below `count`: all in random order, and in another one when they run out."""
+    passes = [generator.permutation(count) for _ in range(-(-STEPS // count))]
+    return np.concatenate(passes)[:STEPS].astype(np.int64)
 
 
 def calibration_samples(split: Split, count: int = 200) -> Windows:
