@@ -5,12 +5,12 @@ from __future__ import annotations
 from tinykit.ir import Array, Graph, Op
 from tinykit.ops.activation_mask import Limits
 from tinykit.ops.conv2d_input_grad import InputGradAttributes
-from tinykit.ops.conv2d_update import WeightUpdateAttributes
 from tinykit.ops.convolution_scales import joined_scales
 from tinykit.ops.fixed_point import activation_range
 from tinykit.ops.layer_scales import LayerScales
 from tinykit.ops.tape import Tape
 from tinykit.ops.update import UpdateAttributes
+from tinykit.ops.weight_update import WeightUpdateAttributes
 from tinykit.ops.window import Pair, Window
 
 
