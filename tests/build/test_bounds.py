@@ -10,6 +10,7 @@ import pytest
 from tests.build.conftest import Build
 from tests.devices.learner import Learner
 from tinykit.boards import list_boards, load_board
+from tinykit.build import build_firmware
 from tinykit.build.bounds import check_fit, load_tables, plan_memory, planned_bounds
 from tinykit.build.measure_bounds import runtime_hash
 from tinykit.build.objects import archive_members, read_objects
@@ -37,6 +38,17 @@ def test_bounds_hold(build: Build, board: str, toolchain: str, trains: bool) -> 
         (report.stack, bounds.stack),
     ):
         assert linked <= bound <= TOO_HIGH * linked
+
+
+def test_bounds_hold_without_the_trace(learner: Learner, build: Build, tmp_path: Path) -> None:
+    traced = build().report
+    report = build_firmware(
+        learner.generated, load_board("mps2_an386"), tmp_path, trace=False
+    ).report
+    assert report.bounds is not None
+    assert report.code < traced.code
+    if report.bounds.measured == f"{report.compiler} on mps2_an386":
+        assert report.code <= report.bounds.code <= TOO_HIGH * report.code
 
 
 def test_tables_are_of_this_runtime() -> None:

@@ -63,12 +63,14 @@ class VariantTable(_Value):
 
     roots: nodes that are always linked. refs: symbols that generated code needs beside its kernels.
     base: stack without the model. calls: depth at which the link calls a function of the model.
-    own: what a function of the model needs itself. All in bytes.
+    own: what a function of the model needs itself. untraced: like code, built without the trace.
+    All in bytes.
     """
 
     roots: tuple[int, ...]
     refs: tuple[str, ...]
     code: CallCost
+    untraced: CallCost
     base: int
     calls: dict[str, int]
     own: dict[str, FrameCost]
@@ -147,8 +149,8 @@ def is_measured(compiler: str) -> bool:
         return False
 
 
-def planned_bounds(manifest: Manifest, board: Board, compiler: str) -> Bounds:
-    """The bounds for a model on a board, built by `compiler` ("gcc-12.2").
+def planned_bounds(manifest: Manifest, board: Board, compiler: str, trace: bool = True) -> Bounds:
+    """The bounds for a model on a board, built by `compiler` ("gcc-12.2"), with the trace or not.
 
     A compiler or board that was not measured gets the largest figures of those that were, with a
     warning. Raises BuildError when the model calls what the table does not know.
@@ -156,7 +158,7 @@ def planned_bounds(manifest: Manifest, board: Board, compiler: str) -> Bounds:
     tables = load_tables().tables
     exact = tables.get(compiler, {}).get(board.name)
     if exact is not None:
-        return _bounds(manifest, exact, f"{compiler} on {board.name}")
+        return _bounds(manifest, exact, trace, f"{compiler} on {board.name}")
     measured = [
         (table, f"{name} on {of_board}, the nearest that was measured")
         for name, boards in tables.items()
@@ -166,7 +168,7 @@ def planned_bounds(manifest: Manifest, board: Board, compiler: str) -> Bounds:
     near = [m for m in measured if m[0].cpu == board.cpu] or measured
     if not near:
         raise BuildError("no code sizes are known for any compiler", "measure them: `make bounds`")
-    candidates = [_bounds(manifest, table, text) for table, text in near]
+    candidates = [_bounds(manifest, table, trace, text) for table, text in near]
     largest = max(candidates, key=lambda bounds: bounds.code)
     warnings.warn(
         f"code sizes of {compiler} on {board.name} were never measured: those of "
@@ -181,7 +183,7 @@ def planned_bounds(manifest: Manifest, board: Board, compiler: str) -> Bounds:
     )
 
 
-def _bounds(manifest: Manifest, table: Table, measured: str) -> Bounds:
+def _bounds(manifest: Manifest, table: Table, trace: bool, measured: str) -> Bounds:
     variant = table.variants["train" if manifest.trains else "infer"]
     called = {*manifest.kernels, *variant.refs}
     unknown = sorted(name for name in manifest.kernels if name not in table.symbols)
@@ -192,7 +194,8 @@ def _bounds(manifest: Manifest, table: Table, measured: str) -> Bounds:
         node = table.nodes[index]
         sizes[MEMORIES[node[1]]] += node[0]
     data, variables = _whole(sizes["data"]), _whole(sizes["bss"] + _stage_bytes(manifest))
-    generated = variant.code.bytes(manifest.calls, op_count(manifest))
+    cost = variant.code if trace else variant.untraced
+    generated = cost.bytes(manifest.calls, op_count(manifest))
     return Bounds(
         code=_whole(sizes["flash"]) + data + generated,
         bss=data + variables + 8,  # the model's own objects may need padding among them
@@ -247,13 +250,15 @@ def _stack(table: Table, variant: VariantTable, called: set[str], layers: int) -
     return -(-max(thread + table.interrupts, table.fault) // 8) * 8
 
 
-def plan_memory(manifest: Manifest, board: Board, compiler: str = "") -> MemoryPlan:
+def plan_memory(
+    manifest: Manifest, board: Board, compiler: str = "", trace: bool = True
+) -> MemoryPlan:
     """What the model will take of a board; `compiler` is the installed one by default."""
     return MemoryPlan(
         board=board,
         sram=dict(manifest.memory.sram),
         flash=dict(manifest.memory.flash),
-        bounds=planned_bounds(manifest, board, compiler or _installed()),
+        bounds=planned_bounds(manifest, board, compiler or _installed(), trace),
     )
 
 
@@ -265,12 +270,14 @@ def _installed() -> str:
         return next(iter(load_tables().tables), "")
 
 
-def check_fit(manifest: Manifest, board: Board, compiler: str = "") -> MemoryPlan:
+def check_fit(
+    manifest: Manifest, board: Board, compiler: str = "", trace: bool = True
+) -> MemoryPlan:
     """Makes sure that a model fits a board before anything is compiled.
 
     Raises DoesNotFitError with the numbers, and what to change.
     """
-    plan = plan_memory(manifest, board, compiler)
+    plan = plan_memory(manifest, board, compiler, trace)
     bounds = plan.bounds
     too_large = []
     for name, items, extra, total, budget in (

@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 from tinykit.errors import BuildError
@@ -39,17 +40,27 @@ def find_compiler(wanted: str = "") -> Compiler:
 
     Raises BuildError, with the commands that get one, when there is none.
     """
-    path = platform_dir() / "builder" / "compiler.py"
-    spec = importlib.util.spec_from_file_location("tinykit_platform_compiler", path)
-    if spec is None or spec.loader is None:
-        raise BuildError(f"{path}: this installation of tinykit is not complete")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    kind, found = module.find_compiler(wanted)
+    kind, found = _platform_module().find_compiler(wanted)
     if kind is None:
         message, _, hint = str(found).partition("; ")
         raise BuildError(message, hint)
     return Compiler(kind, str(found), f"{kind}-{_version(kind, str(found))}")
+
+
+def machine_flags(compiler: Compiler, cpu: str, fpu: str) -> list[str]:
+    """What tells a compiler the core; `cpu` and `fpu` are GCC's names."""
+    return list(_platform_module().machine_flags(compiler.kind, cpu, fpu))
+
+
+def _platform_module() -> ModuleType:
+    """builder/compiler.py of the platform, which has the rules."""
+    path = platform_dir() / "builder" / "compiler.py"
+    spec = importlib.util.spec_from_file_location("tinykit_platform_compiler", path)
+    if spec is None or spec.loader is None or not path.is_file():
+        raise BuildError(f"{path}: this installation of tinykit is not complete")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @cache

@@ -59,7 +59,7 @@ def build_firmware(
     """
     manifest = Manifest.load(generated)
     compiler = find_compiler(toolchain)
-    bounds = check_fit(manifest, board, compiler.id).bounds if check else None
+    bounds = check_fit(manifest, board, compiler.id, trace).bounds if check else None
     work = work.absolute()
     options = {"custom_keep_all": "yes"} if keep_all else {}
     if not is_measured(compiler.id):

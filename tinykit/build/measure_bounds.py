@@ -13,6 +13,7 @@ import math
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -36,7 +37,7 @@ from tinykit.build.bounds import (
     op_count,
     trained_layers,
 )
-from tinykit.build.compilers import Compiler, find_compiler
+from tinykit.build.compilers import Compiler, find_compiler, machine_flags, platform_dir
 from tinykit.build.firmware import Firmware, build_firmware
 from tinykit.build.image import read_image
 from tinykit.build.objects import ObjectGraph, archive_members, read_objects
@@ -128,7 +129,9 @@ def measure_table(board: Board, compiler: Compiler, probes: list[Probe], work: P
     graph = _runtime_graph({variant: firmware for variant, (_, firmware) in firsts.items()})
     numbers, nodes = _numbered(graph)
     variants = {
-        variant: _variant(variant, [b for b in built if b[0].variant == variant], graph, numbers)
+        variant: _variant(
+            variant, [b for b in built if b[0].variant == variant], graph, numbers, board
+        )
         for variant in firsts
     }
     callable_ = sorted(name for name in graph.symbols if ":" not in name)
@@ -220,7 +223,9 @@ def _variant(
     built: list[tuple[Probe, Firmware]],
     graph: ObjectGraph,
     numbers: dict[str, int],
+    board: Board,
 ) -> VariantTable:
+    points = [_CodePoint.of(probe, firmware) for probe, firmware in built]
     starts = ["tk_reset", f"{variant}:main", f"{variant}:tk_fault"]
     vectors = [name for name in graph.nodes if name.endswith(":.vectors")]
     refs: set[str] = set()
@@ -235,7 +240,13 @@ def _variant(
     return VariantTable(
         roots=tuple(sorted(numbers[name] for name in graph.reach([*starts, *vectors]))),
         refs=tuple(sorted(refs)),
-        code=_fit([_CodePoint.of(probe, firmware) for probe, firmware in built]),
+        code=_fit(points),
+        untraced=_fit(
+            [
+                replace(point, bytes=point.bytes - _trace_bytes(probe, firmware.compiler, board))
+                for point, (probe, firmware) in zip(points, built, strict=True)
+            ]
+        ),
         base=base,
         calls=calls,
         own={entry: _fit_frame(points) for entry, points in own.items()},
@@ -260,6 +271,33 @@ class _CodePoint:
             bytes=sum(report.kinds("flash").get(k, 0) for k in ("generated code", "padding")),
             all_code=report.code,
         )
+
+
+def _trace_bytes(probe: Probe, compiler: Compiler, board: Board) -> int:
+    """What the trace adds to a model's generated code."""
+    traced, untraced = (_function_bytes(probe, compiler, board, trace) for trace in (1, 0))
+    return traced - untraced
+
+
+def _function_bytes(probe: Probe, compiler: Compiler, board: Board, trace: int) -> int:
+    """Code of a model's functions, compiled with the platform's flags (builder/main.py)."""
+    program = [compiler.path, "cc"] if compiler.kind == "zig" else [f"{compiler.path}gcc"]
+    include = resource_path("firmware") / "lib" / "tinykit" / "include"
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "model.o"
+        subprocess.run(
+            [
+                *(*program, *machine_flags(compiler, board.cpu, board.fpu), "-O2", "-std=c11"),
+                *("-ffp-contract=off", "-fno-math-errno", "-ffunction-sections", "-g0"),
+                *("-fdata-sections", f"-DTK_TRACE={trace}", f"-I{include}", f"-I{probe.folder}"),
+                *(["-fno-sanitize=all", "-fomit-frame-pointer"] if compiler.kind == "zig" else []),
+                *("-isystem", str(platform_dir() / "support" / "libc")),
+                *("-c", str(probe.folder / f"{PREFIX.strip('_')}.c"), "-o", str(out)),
+            ],
+            check=True,
+        )
+        nodes = read_objects([("model", out.read_bytes())]).nodes
+    return sum(-(-n.size // 4) * 4 for name, n in nodes.items() if ":.text" in name)
 
 
 def _fit(points: list[_CodePoint]) -> CallCost:
