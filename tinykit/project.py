@@ -239,7 +239,8 @@ class Project:
 
         def check(plan: Plan) -> None:
             with tempfile.TemporaryDirectory() as folder:
-                check_fit(self.generate(Path(folder), plan, calibration=1), board)
+                manifest = self.generate(Path(folder), plan, calibration=1)
+                check_fit(manifest, board, trace=self.config.build.trace)
 
         plan = largest_that_fits(ladder(self.graph()), check, progress)
         path.write_text(plan_text(plan), encoding="utf-8")
@@ -258,7 +259,7 @@ class Project:
         """What generated code will take of the board: exact bytes, and bounds on the rest."""
         from tinykit.build.bounds import plan_memory
 
-        return plan_memory(manifest, self.board())
+        return plan_memory(manifest, self.board(), trace=self.config.build.trace)
 
     def memory_on_boards(self, learns: bool = True) -> dict[str, list[MemoryPlan]]:
         """The same for every board: of firmware that infers, and that learns if there is a plan.
@@ -273,7 +274,10 @@ class Project:
         if learns and self.plan():
             versions["infers and learns"] = self
         return {
-            does: [plan_memory(manifest, board) for board in list_boards()]
+            does: [
+                plan_memory(manifest, board, trace=self.config.build.trace)
+                for board in list_boards()
+            ]
             for does, manifest in ((does, project.preview()) for does, project in versions.items())
         }
 
