@@ -137,6 +137,7 @@ def convolution_call(
     low, high = activation_range(activation, y.quant)
     channels, split = x.shape[-1], weights.shape[-1]
     taps = weights.size // (weights.shape[0] * split)
+    pixels = 2 if y.size > y.shape[-1] else 1  # that a kernel computes at once
     positions = sum(-(-taps * n // 4) * 4 for n in (split, channels - split))
     fields: dict[str, Field] = {
         "window": window,
@@ -158,7 +159,7 @@ def convolution_call(
         "tk_conv2d_s8",
         Struct("tk_conv2d", fields),
         (x.name, y.name, "$scratch"),
-        scratch=4 * positions,  # two patches of int16
+        scratch=2 * pixels * positions,  # patches of int16
     )
 
 

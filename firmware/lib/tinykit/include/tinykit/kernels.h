@@ -104,8 +104,8 @@ typedef struct {
  * at input + (y % ring) * W * C.  A whole tensor is a ring of H rows.  The second form of each
  * kernel makes all rows from a whole tensor. */
 
-/* scratch: two patches of int16, each block of weights on whole groups of four positions:
- * 4 * (up4(KH * KW * K) + up4(KH * KW * (C - K))) bytes. */
+/* scratch: two patches of int16 (one, if there is one output pixel), each block of weights on whole
+ * groups of four positions: 4 * (up4(KH * KW * K) + up4(KH * KW * (C - K))) bytes. */
 void tk_conv2d_row_s8(const tk_conv2d *conv, const int8_t *input, int32_t ring, int32_t oy,
                       int8_t *output, int16_t *scratch);
 void tk_conv2d_s8(const tk_conv2d *conv, const int8_t *input, int8_t *output, int16_t *scratch);
