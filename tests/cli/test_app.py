@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes import heed_interrupts
 from tinykit.cli.app import run
 from tinykit.cli.verbs import VERBS
 from tinykit.doctor import Diagnosis
@@ -150,8 +151,9 @@ def test_interrupt_of_a_real_process(tmp_path: Path) -> None:
     )
     (tmp_path / "tinykit.toml").write_text('[data]\nloader = "data.py:load"\n')
     process = subprocess.Popen(
-        [sys.executable, "-m", "tinykit", "eval"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-m", "tinykit", "eval"], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        preexec_fn=heed_interrupts,
+    )  # fmt: skip
     for _ in range(200):
         if (tmp_path / "started").exists():
             break

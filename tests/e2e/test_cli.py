@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from tests.devices.learner import flip
+from tests.support.processes import heed_interrupts
 
 pytestmark = pytest.mark.emulator
 
@@ -176,7 +177,7 @@ def test_verify_names_the_layer_of_one_altered_byte(project: Path) -> None:
 def test_run_keeps_a_port_that_other_verbs_use(project: Path) -> None:
     running = subprocess.Popen(
         [sys.executable, "-m", "tinykit", "run"], cwd=project, stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, "PYTHONUNBUFFERED": "1"}, preexec_fn=heed_interrupts,
     )  # fmt: skip
     try:
         assert running.stdout is not None
