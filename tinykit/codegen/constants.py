@@ -77,7 +77,7 @@ class Constants:
         members = {member.name for member in kind.members}
         if members != set(struct.fields):
             raise ValueError(f"{struct.ctype}: fields {sorted(members ^ set(struct.fields))}")
-        texts = [self._member(name, kind, m, struct) for m in members_in_order(kind)]
+        texts = [self._member(name, kind, member.name, struct) for member in kind.members]
         key = (struct.ctype, *texts)
         if key in self._known:
             return self._known[key]
@@ -115,7 +115,3 @@ class Constants:
             symbol, count = f"{base}_{count}", count + 1
         self.symbols[symbol] = ("", 0)
         return symbol
-
-
-def members_in_order(kind: StructType) -> list[str]:
-    return [member.name for member in kind.members]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tinykit.codegen.constants import Constants, identifier
+from tinykit.codegen.constants import Constants
 from tinykit.errors import ModelError
 from tinykit.ir import Graph, Op, Tensor
 from tinykit.ops.base import Call
@@ -120,7 +120,3 @@ def port_macros(prefix: str, role: str, tensor: Tensor) -> list[str]:
         f"#define {name}_ZERO_POINT {'(' if quant.zero_point0 < 0 else ''}"
         f"{quant.zero_point0}{')' if quant.zero_point0 < 0 else ''}",
     ]
-
-
-AddressOf = Callable[[str], str]
-__all__ = ["Emitter", "FunctionBody", "describe", "identifier", "port_macros"]

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import tinykit
 from tinykit.codegen.constants import Constants, identifier
-from tinykit.codegen.cstruct import struct_types
 from tinykit.codegen.emit import Emitter, FunctionBody
 from tinykit.codegen.manifest import FORMAT, Manifest, ManifestOp, Memory, Parameter, Port
 from tinykit.codegen.sources import ModelSource, header_text, source_text
@@ -88,15 +87,12 @@ def compile_model(
         training = calibrate(training, samples, labels, report)
         train = schedule(training, keep_input)
     infer = schedule(graph, keep_input)
-    return Compiled(prefix, infer, train, parameter_block(_all(graph, train)), plan)
+    block = parameter_block(graph if train is None else train.graph)
+    return Compiled(prefix, infer, train, block, plan)
 
 
 def _named(progress: Progress, what: str) -> Callable[[int, int], None]:
     return lambda done, total: progress(what, done, total)
-
-
-def _all(graph: Graph, train: Program | None) -> Graph:
-    return graph if train is None else train.graph
 
 
 def random_samples(graph: Graph) -> tuple[Array, list[int]]:
@@ -244,10 +240,4 @@ def manifest(source: ModelSource) -> Manifest:
         kernels=tuple(sorted(kernels)),
         calls=source.infer.calls + (source.train.calls if source.train else 0),
         macs=macs,
-        stack_entry=source.entries(),
     )
-
-
-def struct_bytes(name: str) -> int:
-    """sizeof on 32-bit Arm."""
-    return struct_types()[name].bytes

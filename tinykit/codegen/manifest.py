@@ -81,7 +81,6 @@ class Manifest(_Value):
     kernels: tuple[str, ...]
     calls: int  # runtime calls in the generated code
     macs: dict[str, int]  # "infer", "train"
-    stack_entry: tuple[str, ...]
 
     @classmethod
     def load(cls, path: Path) -> Manifest:

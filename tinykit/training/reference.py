@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,10 +58,3 @@ class ReferenceTrainer:
             new, left = roll(used, residual.astype(np.int64), limit)
             self.parameters[name] = new.astype(used.dtype)
             self.parameters[f"{name}/residual"] = left.astype(residual.dtype)
-
-
-def real_gradients(graph: Graph, sample: Array, label: int) -> dict[str, Array]:
-    """float64 straight-through gradients of the loss for every trained parameter, by name."""
-    run = evaluate(graph, {graph.inputs[0]: sample}, step=Step(label=label), real=True)
-    assert math.isfinite(run.step.loss)
-    return run.gradients
