@@ -49,13 +49,13 @@ def build(core: str, optimize: str = "-O2") -> Path:
     flags = [f"-mcpu={core}", "-mthumb", "-mfloat-abi=soft", optimize, "-std=c11"]
     flags += ["-ffp-contract=off", "-nostartfiles", f"-Wl,-Ttext={CODE:#x}", "-Wl,-e,tk_conv2d_s8"]
     digest = hashlib.sha256(" ".join(flags).encode())
-    for path in sorted(RUNTIME.rglob("*.[ch]")):
+    for path in sorted(RUNTIME.rglob("*.[chS]")):
         digest.update(path.read_bytes())
     elf = CACHE / f"{core}-{digest.hexdigest()[:16]}.elf"
     if not elf.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         partial = elf.with_suffix(f".{os.getpid()}")
-        sources = map(str, sorted(RUNTIME.glob("src/*.c")))
+        sources = map(str, sorted(RUNTIME.glob("src/*.[cS]")))
         command = ["arm-none-eabi-gcc", *flags, f"-I{RUNTIME / 'include'}", *sources]
         subprocess.run([*command, "-o", str(partial)], check=True)
         partial.rename(elf)
@@ -95,7 +95,7 @@ class ArmKernels:
         places: dict[str, int] = {}
         for name, tensor in graph.tensors.items():
             if tensor.data is not None:
-                places[name] = self._place(np.ascontiguousarray(tensor.data).tobytes())
+                places[name] = self._place(tensor.stored(tensor.data).tobytes())
         places[graph.inputs[0]] = self._place(x.tobytes())
         for op in graph.ops:
             rule = operator(op.kind)

@@ -29,7 +29,7 @@ class ArmTraining(ArmKernels):
         assert first == second, f"{op.kind} reads outside its data"
         names = (*op.outputs, *op.updates)
         results = [
-            np.frombuffer(data, np.dtype(graph[name].dtype)).reshape(graph[name].shape)
+            graph[name].restored(np.frombuffer(data, np.dtype(graph[name].dtype)))
             for name, data in zip(names, first[0], strict=True)
         ]
         return results, first[1]
@@ -39,7 +39,7 @@ class ArmTraining(ArmKernels):
     ) -> tuple[list[bytes], int]:
         self.image, self.writable, self.filler = bytearray([filler]) * GAP, [], filler
         places = {
-            name: self._place(np.ascontiguousarray(value).tobytes(), writable=name in op.updates)
+            name: self._place(graph[name].stored(value).tobytes(), writable=name in op.updates)
             for name, value in values.items()
         }
         for name in op.outputs:

@@ -74,7 +74,7 @@ class Kernels:
         rows: spatial kernels make one row at a time, from a ring of the fewest input rows.
         """
         values: dict[str, Array] = {
-            name: np.ascontiguousarray(t.data).copy()
+            name: t.stored(t.data).copy()
             for name, t in graph.tensors.items()
             if t.data is not None
         }

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tinykit.ir import Array, Attributes, Graph, Op, Quantization, Tensor
+from tinykit.ir import Array, Attributes, Graph, Op, Order, Quantization, Tensor
 from tinykit.ops.add import AddAttributes
 from tinykit.ops.conv2d import Conv2DAttributes
 from tinykit.ops.evaluate import Run, Step
@@ -197,7 +197,8 @@ class Network:
         quant = Quantization(
             tuple(map(float, scales)), (0,) * len(scales), axis if per_channel else None
         )
-        weights = Tensor(f"{name}/kernel", shape, "int8", quant, "flash", data)
+        order: Order = "pairs" if axis == 0 else "plain"
+        weights = Tensor(f"{name}/kernel", shape, "int8", quant, "flash", data, order)
         self.tensors[weights.name] = weights
         inputs = [x, weights.name, ""]
         if bias:

@@ -12,7 +12,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -95,26 +95,30 @@ class OpRunner:
         self, graph: Graph, op: Op, values: dict[str, Array], step: Step
     ) -> tuple[list[Array], int]:
         """Outputs and updated parameters of one op, and the values that saturated."""
-        values = {name: value.copy() for name, value in values.items()}
+        values = {name: graph[name].stored(value).copy() for name, value in values.items()}
         trainer = TRAINER(step.index, 0, 0, step.rate)
         self.run(graph, op, values, {"$trainer": trainer})
-        return [values[name] for name in (*op.outputs, *op.updates)], trainer.saturations
+        names = (*op.outputs, *op.updates)
+        return [graph[name].restored(values[name]) for name in names], trainer.saturations
 
 
 @dataclass
 class KernelTrainer:
-    """Training steps as generated code makes them; parameters by name."""
+    """Training steps as generated code makes them."""
 
     graph: Graph
     optimizer: Optimizer
     library: Path
-    parameters: dict[str, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.runner = OpRunner(self.library)
-        self.parameters = {
-            name: np.ascontiguousarray(value).copy()
+        self.constants = {
+            name: self.graph[name].stored(value).copy()
             for name, value in initial_values(self.graph).items()
+        }
+        self.memory = {
+            name: value
+            for name, value in self.constants.items()
             if self.graph[name].storage == "parameters"
         }
         optimizer = self.optimizer
@@ -136,7 +140,7 @@ class KernelTrainer:
         for kind, dtype in (("bias", "int32"), ("weight", "int8")):
             names = [
                 name
-                for name in self.parameters
+                for name in self.memory
                 if self.graph[name].dtype == dtype and not name.endswith("/residual")
             ]
             rows = (TRAINED * len(names))(*map(self._trained, names))
@@ -145,8 +149,8 @@ class KernelTrainer:
             setattr(self.set, f"{kind}_count", len(names))
 
     def _trained(self, name: str) -> ctypes.Structure:
-        residual = self.parameters.get(f"{name}/residual")
-        array = self.parameters[name]
+        residual = self.memory.get(f"{name}/residual")
+        array = self.memory[name]
         return TRAINED(
             _pointer(array), None if residual is None else _pointer(residual), array.size
         )
@@ -158,13 +162,18 @@ class KernelTrainer:
             ctypes.byref(self.set), ctypes.byref(target), ctypes.byref(step)
         )
         if begun == 0:
-            values = {**initial_values(self.graph), **self.parameters}
+            values = dict(self.constants)
             values[self.graph.inputs[0]] = np.ascontiguousarray(sample).copy()
             special = {"$trainer": self.trainer, "$target": target, "$step": step}
             for op in self.graph.ops:
                 self.runner.run(self.graph, op, values, special)
             self.runner.library.tk_step_end(ctypes.byref(self.set), ctypes.byref(step))
         return StepAnswer(step.status, step.prediction, step.loss, step.step, step.saturations)
+
+    @property
+    def parameters(self) -> dict[str, Array]:
+        """Copies of what is trained, by name, in the tensors' shapes."""
+        return {n: self.graph[n].restored(v).copy() for n, v in self.memory.items()}
 
     def apply(self) -> None:
         self.runner.library.tk_parameters_apply(ctypes.byref(self.set))
@@ -183,7 +192,7 @@ def train(library: Path, graph: Graph, optimizer: Optimizer, samples: list[Sampl
         answer = trainer.step(sample, label)
         if apply:
             trainer.apply()
-        history.append((answer, {n: v.copy() for n, v in trainer.parameters.items()}))
+        history.append((answer, trainer.parameters))
     return history
 
 

@@ -232,7 +232,7 @@ def _training_constants(source: ModelSource) -> list[str]:
                 residual = block.offsets.get(f"{tensor.name}/residual")
                 left = "NULL" if residual is None else f"{p}_block + {residual}"
                 rows.append(
-                    f"    {{{p}_block + {block.offsets[tensor.name]}, {left}, {tensor.size}}},"
+                    f"    {{{p}_block + {block.offsets[tensor.name]}, {left}, {tensor.stored_size}}},"
                 )
             parts += [f"static const tk_trained {tables[role]}[{len(tensors)}] = {{", *rows, "};"]
     biases, weights = source.trained

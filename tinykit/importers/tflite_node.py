@@ -133,6 +133,13 @@ class TfliteNode:
             f"weights {tensor.name}{list(tensor.shape)} have {len(quant.scale)} scales along "
             f"axis {channel_axis}; supported is one, or one for each channel of axis {axis}",
         )
+        if axis == 0 and tensor.order == "plain":  # as convolutions read them
+            tensor = replace(tensor, order="pairs")
+            self.add(tensor)
+        self.expect(
+            tensor.order == ("pairs" if axis == 0 else "plain"),
+            f"weights {tensor.name} serve another kind of layer, too",
+        )
         return tensor
 
     def bias(self, i: int, channels: int) -> str:
@@ -266,6 +273,7 @@ class TfliteNode:
         tensor = self._tensor(name, types)
         quant = self._quantization(tensor)
         self.expect(not quant.per_channel, f"tensor {name} is quantized per channel")
+        self.expect(tensor.order == "plain", f"tensor {name} serves as weights, too")
         self.expect(0 not in tensor.shape and tensor.shape != (), f"tensor {name} is empty")
         return tensor
 

@@ -1,7 +1,7 @@
 """The one intermediate representation: forward, loss, backward and update are ops of one graph."""
 
 from tinykit.ir.graph import Attributes, Graph, Op
-from tinykit.ir.tensor import Array, DType, Quantization, Storage, Tensor
+from tinykit.ir.tensor import Array, DType, Order, Quantization, Storage, Tensor
 from tinykit.ir.text import format_graph
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "DType",
     "Graph",
     "Op",
+    "Order",
     "Quantization",
     "Storage",
     "Tensor",

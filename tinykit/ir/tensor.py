@@ -12,6 +12,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 DType = Literal["int8", "uint8", "int16", "int32", "float32"]
 Storage = Literal["arena", "flash", "parameters"]
+Order = Literal["plain", "pairs"]
 
 ITEM_BYTES: dict[DType, int] = {"int8": 1, "uint8": 1, "int16": 2, "int32": 4, "float32": 4}
 
@@ -63,6 +64,10 @@ class Tensor:
 
     `storage` says where it lives: "arena" (scratch SRAM, only during a run), "flash" (constant,
     `data` given) or "parameters" (trained state in SRAM, `data` is its initial value).
+
+    `order` says how its elements lie in memory: "plain", the last axis fastest; or "pairs", for the
+    weights [O, …] of convolutions: two output channels at a time, position by position, w[o][p],
+    w[o + 1][p], w[o][p + 1], …, an odd number of channels or of positions filled up with zeros.
     """
 
     name: str
@@ -71,6 +76,7 @@ class Tensor:
     quantization: Quantization | None = None
     storage: Storage = "arena"
     data: Array | None = None
+    order: Order = "plain"
 
     def __post_init__(self) -> None:
         if self.data is not None and (
@@ -87,8 +93,34 @@ class Tensor:
         return math.prod(self.shape)
 
     @property
+    def stored_size(self) -> int:
+        """Number of elements in memory, those that fill up included."""
+        if self.order == "plain":
+            return self.size
+        channels = self.shape[0]
+        return _even(channels) * _even(self.size // channels)
+
+    @property
     def bytes(self) -> int:
-        return self.size * ITEM_BYTES[self.dtype]
+        return self.stored_size * ITEM_BYTES[self.dtype]
+
+    def stored(self, values: Array) -> Array:
+        """Values of the tensor's shape as they lie in memory: [stored_size]."""
+        if self.order == "plain":
+            return np.ascontiguousarray(values).reshape(-1)
+        rows = values.reshape(self.shape[0], -1)
+        filled = np.zeros((_even(rows.shape[0]), _even(rows.shape[1])), rows.dtype)
+        filled[: rows.shape[0], : rows.shape[1]] = rows
+        return filled.reshape(-1, 2, filled.shape[1]).transpose(0, 2, 1).reshape(-1)
+
+    def restored(self, memory: Array) -> Array:
+        """The values of the tensor's shape, of what lies in memory: the inverse of `stored`."""
+        if self.order == "plain":
+            return memory.reshape(self.shape)
+        channels, positions = self.shape[0], self.size // self.shape[0]
+        filled = memory.reshape(-1, _even(positions), 2).transpose(0, 2, 1)
+        rows = filled.reshape(-1, _even(positions))
+        return np.ascontiguousarray(rows[:channels, :positions]).reshape(self.shape)
 
     @property
     def quant(self) -> Quantization:
@@ -110,3 +142,7 @@ class Tensor:
 
     def with_data(self, data: Array) -> Tensor:
         return replace(self, data=data)
+
+
+def _even(n: int) -> int:
+    return n + n % 2

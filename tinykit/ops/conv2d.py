@@ -16,6 +16,7 @@ from tinykit.errors import ModelError
 from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Address, Call, Cost, Field, Operator, Struct, Table
 from tinykit.ops.convolution_gradient import convolution_gradient
+from tinykit.ops.convolution_sums import folded_bias, sums_class
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import activation_range, exact, quantize_multipliers, requantize
 from tinykit.ops.window import Pair, Window
@@ -101,7 +102,10 @@ class Conv2D(Operator[Conv2DAttributes]):
         window = window_of(graph, op)
         struct = window.struct((x.shape[1], x.shape[2]), (y.shape[1], y.shape[2]))
         activation = self.attributes(op).activation
-        return (convolution_call(graph, op, struct, output_multipliers(graph, op), activation),)
+        multipliers = output_multipliers(graph, op)
+        pointwise = window == Window((1, 1))
+        row = y.shape[1] * y.shape[2] if pointwise else y.shape[2]
+        return (convolution_call(graph, op, struct, row, multipliers, activation),)
 
     def gradient(self, op: Op, tape: Tape) -> None:
         window = window_of(tape.graph, op)
@@ -129,31 +133,46 @@ class Conv2D(Operator[Conv2DAttributes]):
 
 
 def convolution_call(
-    graph: Graph, op: Op, window: Struct, multipliers: tuple[Array, Array], activation: str
+    graph: Graph,
+    op: Op,
+    window: Struct,
+    row: int,
+    multipliers: tuple[Array, Array],
+    activation: str,
 ) -> Call:
-    """tk_conv2d_s8 for a convolution or a fully connected layer (a 1x1 convolution)."""
+    """tk_conv2d_s8 for a convolution or a fully connected layer (a 1x1 convolution).
+
+    row: pixels that the kernel may take as one row.  Where nothing of the layer learns, the
+    biases contain the part of the input's zero point.
+    """
     x, weights, y = graph[op.inputs[0]], graph[op.inputs[1]], graph[op.outputs[0]]
-    bias, rest = (op.inputs[i] if len(op.inputs) > i else "" for i in (2, 3))
+    rest = op.inputs[3] if len(op.inputs) > 3 else ""
     low, high = activation_range(activation, y.quant)
     channels, split = x.shape[-1], weights.shape[-1]
     taps = weights.size // (weights.shape[0] * split)
-    pixels = 2 if y.size > y.shape[-1] else 1  # that a kernel computes at once
-    positions = sum(-(-taps * n // 4) * 4 for n in (split, channels - split))
+    pixels = 4 if row >= 4 else 1  # that a kernel computes at once
+    positions = sum(-(-taps * n // 2) * 2 for n in (split, channels - split))
+    folded = folded_bias(graph, op)
+    zero_point = x.quant.zero_point0
+    if any(graph[name].order != "pairs" for name in (weights.name, rest) if name):
+        raise ValueError(f"{op.name}: weights are not stored in pairs of channels")
     fields: dict[str, Field] = {
         "window": window,
         "weights": Address(weights.name),
         "weights_rest": Address(rest) if rest else None,
-        "bias": Address(bias) if bias else None,
+        "bias": bias_field(graph, op, folded),
         "multiplier": Table("int32_t", multipliers[0]),
         "shift": Table("int8_t", multipliers[1]),
         "input_channels": channels,
         "split": split,
         "output_channels": y.shape[-1],
-        "input_zero_point": x.quant.zero_point0,
+        "input_zero_point": zero_point if folded is None else 0,
         "output_zero_point": y.quant.zero_point0,
+        "padding": zero_point,
         "activation_min": low,
         "activation_max": high,
         "per_channel": int(len(multipliers[0]) > 1),
+        "sums": sums_class(graph, op, multipliers[1], axis=0),
     }
     return Call(
         "tk_conv2d_s8",
@@ -161,6 +180,15 @@ def convolution_call(
         (x.name, y.name, "$scratch"),
         scratch=2 * pixels * positions,  # patches of int16
     )
+
+
+def bias_field(graph: Graph, op: Op, folded: Array | None = None) -> Field:
+    """The descriptor's biases: int32 for each output channel, zeros where the layer has none."""
+    if folded is not None:
+        return Table("int32_t", folded, "biases")
+    if op.inputs[2]:
+        return Address(op.inputs[2])
+    return Table("int32_t", np.zeros(graph[op.outputs[0]].shape[-1], np.int32), "biases")
 
 
 OPERATOR = Conv2D()

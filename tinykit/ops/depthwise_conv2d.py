@@ -14,9 +14,10 @@ import numpy as np
 from tinykit.errors import ModelError
 from tinykit.ir import Array, Graph, Op
 from tinykit.ops.base import Address, Call, Cost, Field, Operator, Struct, Table
-from tinykit.ops.conv2d import Conv2DAttributes, window_of
+from tinykit.ops.conv2d import Conv2DAttributes, bias_field, window_of
 from tinykit.ops.convolution_gradient import convolution_gradient
 from tinykit.ops.convolution_scales import joined_scales
+from tinykit.ops.convolution_sums import sums_class
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import activation_range, quantize_multipliers, requantize
 from tinykit.ops.window import Window
@@ -24,6 +25,9 @@ from tinykit.ops.window import Window
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
     from tinykit.ops.tape import Tape
+
+
+PLANES_BYTES = 160  # of scratch for each row of a kernel: TK_PLANE of four channels as int16
 
 
 def output_channels(graph: Graph, op: Op) -> int:
@@ -100,7 +104,7 @@ class DepthwiseConv2D(Operator[Conv2DAttributes]):
 
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         x, weights, y = graph[op.inputs[0]], graph[op.inputs[1]], graph[op.outputs[0]]
-        bias, rest = op.inputs[2], rest_of(op)
+        rest = rest_of(op)
         multiplier, shift = output_multipliers(graph, op)
         low, high = activation_range(self.attributes(op).activation, y.quant)
         window = window_of(graph, op)
@@ -108,7 +112,7 @@ class DepthwiseConv2D(Operator[Conv2DAttributes]):
             "window": window.struct((x.shape[1], x.shape[2]), (y.shape[1], y.shape[2])),
             "weights": Address(weights.name),
             "weights_rest": Address(rest) if rest else None,
-            "bias": Address(bias) if bias else None,
+            "bias": bias_field(graph, op),
             "multiplier": Table("int32_t", multiplier),
             "shift": Table("int8_t", shift),
             "input_channels": x.shape[3],
@@ -119,12 +123,14 @@ class DepthwiseConv2D(Operator[Conv2DAttributes]):
             "activation_min": low,
             "activation_max": high,
             "per_channel": int(len(multiplier) > 1),
+            "sums": sums_class(graph, op, shift, axis=3),
         }
         return (
             Call(
                 "tk_depthwise_conv2d_s8",
                 Struct("tk_depthwise_conv2d", fields),
-                (x.name, y.name),
+                (x.name, y.name, "$scratch"),
+                scratch=PLANES_BYTES * window.kernel[0],
             ),
         )
 

@@ -81,7 +81,8 @@ class FullyConnected(Operator[FullyConnectedAttributes]):
         rows = x.size // x.shape[-1]
         window = Window((1, 1)).struct((1, rows), (1, rows))
         activation = self.attributes(op).activation
-        return (convolution_call(graph, op, window, output_multipliers(graph, op), activation),)
+        multipliers = output_multipliers(graph, op)
+        return (convolution_call(graph, op, window, rows, multipliers, activation),)
 
     def gradient(self, op: Op, tape: Tape) -> None:
         multipliers = output_multipliers(tape.graph, op)

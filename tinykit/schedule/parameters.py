@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from tinykit.ir import Graph, Tensor
 from tinykit.schedule.liveness import aligned
 
@@ -48,6 +46,6 @@ def parameter_block(graph: Graph) -> ParameterBlock:
         offsets[tensor.name] = position
         position += aligned(tensor.bytes)
         if rank(tensor) < 2:
-            image += np.ascontiguousarray(tensor.value).tobytes()
+            image += tensor.stored(tensor.value).tobytes()
             image += bytes(position - len(image))
     return ParameterBlock(tuple(ordered), offsets, position, bytes(image))

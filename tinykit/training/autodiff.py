@@ -129,7 +129,9 @@ class GraphTape:
         elif optimizer.master == "int8":
             return ()
         name = f"{parameter}/residual"
-        self.tensors[name] = Tensor(name, tensor.shape, dtype, storage="parameters")
+        self.tensors[name] = Tensor(
+            name, tensor.shape, dtype, storage="parameters", order=tensor.order
+        )
         return (name,)
 
     def _fresh(self, base: str) -> str:

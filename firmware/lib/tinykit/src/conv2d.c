@@ -1,123 +1,247 @@
 /* CONV_2D and FULLY_CONNECTED, int8. */
 #include "patch.h"
-#include "requantize.h"
 #include "rows.h"
 #include "tinykit/kernels.h"
 
-/* Positions of the two weight blocks in a patch: [KH * KW][K], then, from a whole group on,
- * [KH * KW][C - K]. */
-typedef struct {
-    int32_t first, rest, start;
-} blocks;
-
-static blocks blocks_of(const tk_conv2d *conv) {
-    const int32_t taps = (int32_t)conv->window->kernel_height * conv->window->kernel_width;
-    const int32_t first = taps * conv->split;
-    const int32_t start = (first + TK_GROUP - 1) / TK_GROUP * TK_GROUP;
-    return (blocks){first, taps * (conv->input_channels - conv->split), start};
+/* Two channels from o on (`two`: both exist) of all pixels of a block, by the plain arithmetic. */
+static void block_channels(const tk_conv2d *conv, const tk_block *b, int32_t count, int32_t o,
+                           int32_t two, const tk_output *finish) {
+    int32_t acc[4][2] = {{0, 0}, {0, 0}, {0, 0}, {0, 0}};
+    const int8_t *w = b->weights;
+    for (const int16_t *x = b->patch; x != b->rest_end; w += 4) {
+        if (x == b->end) {
+            w = b->weights_rest;
+        }
+        for (int32_t pixel = 0; pixel < count; pixel++, x += 2) {
+            acc[pixel][0] += x[0] * w[0] + x[1] * w[2];
+            acc[pixel][1] += x[0] * w[1] + x[1] * w[3];
+        }
+    }
+    for (int32_t pixel = 0; pixel < count; pixel++) {
+        tk_finish(finish, o, 1 + two, acc[pixel], b->output + pixel * conv->output_channels);
+    }
 }
 
-/* Writes what the output pixel under `view` sees into the patch; padding is zero. */
-static void expand(const tk_conv2d *conv, const blocks *b, const int8_t *input, const tk_view *view,
-                   int32_t pixel, int32_t count, int16_t *patch) {
+/* What block_4 and block_1 of conv_block.S do, and what they leave out: layers whose multipliers
+ * shift left, and a last channel without a neighbour. */
+static void block_pairs(const tk_conv2d *conv, const tk_block *whole, int32_t count, int32_t o,
+                        const tk_output *finish) {
+    tk_block b = *whole;
+    const int32_t bytes = (int32_t)(b.end - b.patch) / count * 2;
+    const int32_t rest = (int32_t)(b.rest_end - b.end) / count * 2;
+    b.weights += o / 2 * bytes;
+    b.weights_rest += o / 2 * rest;
+    for (; o < conv->output_channels; o += 2) {
+        block_channels(conv, &b, count, o, o + 1 < conv->output_channels, finish);
+        b.weights += bytes;
+        b.weights_rest += rest;
+    }
+}
+
+/* A layer's constants as its blocks need them, worked out once a row. */
+typedef struct {
+    tk_block block;
+    tk_output finish;
+    int32_t first, rest; /* positions of the two blocks of weights */
+    int32_t multiplier[2]; /* of a layer with one multiplier, for a pair */
+    int8_t shift[2];
+} layer;
+
+static void layer_of(const tk_conv2d *conv, layer *l) {
+    const int32_t taps = (int32_t)conv->window->kernel_height * conv->window->kernel_width;
+    l->first = taps * conv->split;
+    l->rest = taps * (conv->input_channels - conv->split);
+    l->finish = (tk_output){
+        conv->bias, conv->multiplier, conv->shift, conv->per_channel,
+        tk_range_of(conv->activation_min, conv->activation_max, conv->output_zero_point)};
+    l->multiplier[0] = l->multiplier[1] = conv->multiplier[0];
+    l->shift[0] = l->shift[1] = conv->shift[0];
+    l->block = (tk_block){
+        .weights = conv->weights,
+        .weights_rest = conv->weights_rest != NULL ? conv->weights_rest : conv->weights,
+        .bias = conv->bias,
+        .multiplier = conv->per_channel ? conv->multiplier : l->multiplier,
+        .shift = conv->per_channel ? conv->shift : l->shift,
+        .step = conv->per_channel ? 8 : 0,
+        .twice_zero = 2 * conv->output_zero_point + 1,
+        .channels = conv->output_channels,
+        .pairs = conv->output_channels / 2,
+        .wide = conv->sums != TK_SUMS_NARROW,
+    };
+}
+
+/* All channels of the `count` pixels (4 or 1) whose patch is filled. */
+static void finish_block(const tk_conv2d *conv, layer *l, int16_t *patch, int32_t count,
+                         int8_t *output) {
+    tk_block *b = &l->block;
+    b->patch = patch;
+    b->end = patch + (l->first + 1) / 2 * 2 * count;
+    b->rest_end = b->end + (l->rest + 1) / 2 * 2 * count;
+    b->output = output;
+    int32_t done = 0;
+#if TK_BLOCK_ASSEMBLY
+    if (conv->sums != TK_SUMS_ANY && b->pairs > 0) {
+        if (count == 4) {
+            tk_block_4(b);
+        } else {
+            tk_block_1(b);
+        }
+        done = 2 * b->pairs;
+        const int32_t low = conv->activation_min, high = conv->activation_max;
+        if (low > INT8_MIN || high < INT8_MAX) {
+            for (int32_t i = 0; i < count * conv->output_channels; i++) {
+                output[i] = (int8_t)tk_clamp(output[i], low, high);
+            }
+        }
+    }
+#endif
+    if (done < conv->output_channels) {
+        block_pairs(conv, b, count, done, &l->finish);
+    }
+}
+
+/* Fills pixel `pixel` of a patch with what the output pixel under `view` sees. */
+static void fill_pixel(const tk_conv2d *conv, const layer *l, const int8_t *input,
+                       const tk_view *view, int32_t pixel, int32_t count, int16_t *patch) {
     const tk_window *w = conv->window;
-    const int32_t channels = conv->input_channels;
-    const int32_t split = conv->split;
-    int32_t first = 0;
-    int32_t rest = b->start;
+    const int32_t channels = conv->input_channels, split = conv->split;
+    const int32_t zero = conv->input_zero_point, padding = conv->padding - zero;
+    tk_patch_place first = tk_patch_at(patch, 0, pixel, count);
+    tk_patch_place rest = tk_patch_at(patch, (l->first + 1) & ~1, pixel, count);
     tk_row_walk rows = view->rows;
     for (int32_t ky = 0; ky < w->kernel_height; ky++) {
         const int inside = ky >= view->ky.first && ky < view->ky.last;
         const int8_t *x = input + rows.offset + view->column;
+        if (!inside) {
+            tk_patch_fill(&first, padding, w->kernel_width * split);
+            tk_patch_fill(&rest, padding, w->kernel_width * (channels - split));
+            continue;
+        }
+        tk_next_row(&rows);
+        if (split == channels && w->dilation_width == 1) {
+            const int32_t taps = view->kx.last - view->kx.first;
+            tk_patch_fill(&first, padding, view->kx.first * channels);
+            tk_patch_copy(&first, x, taps * channels, zero);
+            tk_patch_fill(&first, padding, (w->kernel_width - view->kx.last) * channels);
+            continue;
+        }
         for (int32_t kx = 0; kx < w->kernel_width; kx++) {
-            const int8_t *from = NULL;
-            if (inside && kx >= view->kx.first && kx < view->kx.last) {
-                from = x;
+            if (kx >= view->kx.first && kx < view->kx.last) {
+                tk_patch_copy(&first, x, split, zero);
+                tk_patch_copy(&rest, x + split, channels - split, zero);
                 x += w->dilation_width * channels;
-            }
-            tk_patch_write(patch, first, pixel, count, from, split, conv->input_zero_point);
-            first += split;
-            if (split < channels) {
-                tk_patch_write(patch, rest, pixel, count, from != NULL ? from + split : NULL,
-                               channels - split, conv->input_zero_point);
-                rest += channels - split;
+            } else {
+                tk_patch_fill(&first, padding, split);
+                tk_patch_fill(&rest, padding, channels - split);
             }
         }
-        if (inside) {
-            tk_next_row(&rows);
-        }
     }
+    tk_patch_end(&first);
+    tk_patch_end(&rest);
 }
 
-/* acc[pixel][0 … 1] = sums of channels o and, if `two`, o + 1 of one or two pixels. */
-static void sums(const tk_conv2d *conv, const blocks *b, const int16_t *patch, int32_t count,
-                 int32_t o, int32_t two, int32_t acc[4]) {
-    const int8_t *w = conv->weights + o * b->first;
-    const int8_t *v = w + two * b->first;
-    acc[0] = acc[1] = acc[2] = acc[3] = 0;
-    if (count == 2) {
-        tk_patch_dot_2x2(patch, w, v, b->first, acc);
-    } else {
-        tk_patch_dot_1x2(patch, w, v, b->first, acc);
+#if TK_DSP
+/* Fills a patch of four pixels whose windows lie inside the input's columns, the first one's under
+ * `view`; 0: not for this layer.  Runs of channels must be whole words. */
+static int fill_4(const tk_conv2d *conv, const layer *l, const int8_t *input, const tk_view *view,
+                  int16_t *patch) {
+    const tk_window *w = conv->window;
+    const int32_t channels = conv->input_channels, split = conv->split;
+    if (channels % 4 != 0 || split % 4 != 0) {
+        return 0;
     }
-    if (b->rest > 0) {
-        patch += b->start * count;
-        w = conv->weights_rest + o * b->rest;
-        v = w + two * b->rest;
-        if (count == 2) {
-            tk_patch_dot_2x2(patch, w, v, b->rest, acc);
-        } else {
-            tk_patch_dot_1x2(patch, w, v, b->rest, acc);
+    const int32_t zero = conv->input_zero_point, padding = conv->padding - zero;
+    const int32_t apart = w->stride_width * channels;
+    int16_t *first = patch, *rest = patch + 4 * l->first;
+    tk_row_walk rows = view->rows;
+    for (int32_t ky = 0; ky < w->kernel_height; ky++) {
+        if (ky < view->ky.first || ky >= view->ky.last) {
+            for (int32_t i = 4 * w->kernel_width * split; i > 0; i--) {
+                *first++ = (int16_t)padding;
+            }
+            for (int32_t i = 4 * w->kernel_width * (channels - split); i > 0; i--) {
+                *rest++ = (int16_t)padding;
+            }
+            continue;
+        }
+        const int8_t *x = input + rows.offset + view->column;
+        tk_next_row(&rows);
+        if (split == channels && w->dilation_width == 1) {
+            first = tk_patch_copy_4x4(first, x, apart, w->kernel_width * channels, zero);
+            continue;
+        }
+        for (int32_t kx = 0; kx < w->kernel_width; kx++, x += w->dilation_width * channels) {
+            first = tk_patch_copy_4x4(first, x, apart, split, zero);
+            rest = tk_patch_copy_4x4(rest, x + split, apart, channels - split, zero);
         }
     }
+    return 1;
+}
+#endif
+
+/* Pixels ox … ox + 3, or ox alone, of the row that `view` stands for. */
+static void pixels(const tk_conv2d *conv, layer *l, const int8_t *input, tk_view *view, int32_t ox,
+                   int32_t count, int16_t *patch, int8_t *output) {
+    const tk_window *w = conv->window;
+    const int32_t channels = conv->input_channels;
+    tk_view_column(view, w, channels, ox);
+#if TK_DSP
+    const int32_t right = (ox + 3) * w->stride_width - w->pad_left +
+                          (w->kernel_width - 1) * w->dilation_width;
+    if (count == 4 && view->kx.first == 0 && right < w->input_width &&
+        fill_4(conv, l, input, view, patch)) {
+        finish_block(conv, l, patch, count, output);
+        return;
+    }
+#endif
+    for (int32_t pixel = 0;;) {
+        fill_pixel(conv, l, input, view, pixel, count, patch);
+        if (++pixel == count) {
+            break;
+        }
+        tk_view_column(view, w, channels, ox + pixel);
+    }
+    finish_block(conv, l, patch, count, output);
 }
 
-/* All channels of one or two neighbouring pixels. */
-static void pixels(const tk_conv2d *conv, const blocks *b, const tk_output *finish,
-                   const int16_t *patch, int32_t count, int8_t *output) {
-    int32_t acc[4], first[TK_FINISH], second[TK_FINISH];
-    const int32_t channels = conv->output_channels;
-    for (int32_t o = 0; o < channels; o += TK_FINISH) {
-        const int32_t n = tk_min(channels - o, TK_FINISH);
-        for (int32_t k = 0; k < n; k += 2) {
-            const int32_t two = k + 1 < n ? 1 : 0;
-            sums(conv, b, patch, count, o + k, two, acc);
-            first[k] = acc[0];
-            first[k + two] = acc[two];
-            second[k] = acc[2];
-            second[k + two] = acc[2 + two];
-        }
-        tk_finish(finish, o, n, first, output);
-        if (count == 2) {
-            tk_finish(finish, o, n, second, output + channels);
-        }
+static void row_pixels(const tk_conv2d *conv, layer *l, const int8_t *input, tk_view *view,
+                       int8_t *output, int16_t *patch) {
+    const int32_t width = conv->window->output_width;
+    for (int32_t ox = 0; ox < width;) {
+        const int32_t count = width - ox >= 4 ? 4 : 1;
+        pixels(conv, l, input, view, ox, count, patch, output);
+        output += count * conv->output_channels;
+        ox += count;
     }
 }
 
 void tk_conv2d_row_s8(const tk_conv2d *conv, const int8_t *input, int32_t ring, int32_t oy,
                       int8_t *output, int16_t *scratch) {
-    const tk_window *w = conv->window;
-    const blocks b = blocks_of(conv);
-    const tk_output finish = {
-        conv->bias, conv->multiplier, conv->shift, conv->per_channel,
-        tk_range_of(conv->activation_min, conv->activation_max, conv->output_zero_point)};
+    layer l;
     tk_view view;
-    tk_view_row(&view, w, ring, conv->input_channels, oy);
-    for (int32_t ox = 0; ox < w->output_width; ox += 2) {
-        const int32_t count = ox + 1 < w->output_width ? 2 : 1;
-        for (int32_t pixel = 0; pixel < count; pixel++) {
-            tk_view_column(&view, w, conv->input_channels, ox + pixel);
-            expand(conv, &b, input, &view, pixel, count, scratch);
-        }
-        pixels(conv, &b, &finish, scratch, count, output);
-        output += count * conv->output_channels;
-    }
+    layer_of(conv, &l);
+    tk_view_row(&view, conv->window, ring, conv->input_channels, oy);
+    row_pixels(conv, &l, input, &view, output, scratch);
 }
 
 void tk_conv2d_s8(const tk_conv2d *conv, const int8_t *input, int8_t *output, int16_t *scratch) {
-    const tk_window *w = conv->window;
-    for (int32_t oy = 0; oy < w->output_height; oy++) {
-        tk_conv2d_row_s8(conv, input, w->input_height, oy, output, scratch);
-        output += (int32_t)w->output_width * conv->output_channels;
+    tk_conv2d flat = *conv;
+    tk_window window = *conv->window;
+    const int32_t size = window.input_height * window.input_width;
+    if (window.kernel_height == 1 && window.kernel_width == 1 && window.stride_height == 1 &&
+        window.stride_width == 1 && window.output_height == window.input_height &&
+        window.output_width == window.input_width && size <= UINT16_MAX) {
+        /* all pixels are one row: fewer are left over when they are taken in fours */
+        window.input_height = window.output_height = 1;
+        window.input_width = window.output_width = (uint16_t)size;
+        flat.window = &window;
+    }
+    layer l;
+    tk_view view;
+    layer_of(&flat, &l);
+    for (int32_t oy = 0; oy < window.output_height; oy++) {
+        tk_view_row(&view, &window, window.input_height, conv->input_channels, oy);
+        row_pixels(&flat, &l, input, &view, output, scratch);
+        output += (int32_t)window.output_width * conv->output_channels;
     }
 }

@@ -1,4 +1,5 @@
 /* Gradients of CONV_2D and FULLY_CONNECTED. */
+#include "conv_block.h"
 #include "gradient.h"
 #include "lanes.h"
 #include "master.h"
@@ -7,25 +8,34 @@
 /* Products of int16 and int8 that an int32 surely holds: 510 * 2^15 * 2^7 < 2^31. */
 #define CHUNK 510
 
+/* Where the weight of a channel at position `at` lies behind its pair's first (conv_block.h). */
+static inline int32_t weight_place(int32_t channel, int32_t at) {
+    return (at >> 1) * 4 + (at & 1) * 2 + (channel & 1);
+}
+
 /* One or two input pixels that the same taps see: total[pixel][i] += sum over o of
- * g[pixel][o] * w[o * stride + i], for n <= 4 input channels. */
-static void transposed(const int16_t *g, const int16_t *h, const int8_t *w, int32_t stride,
-                       int32_t count, int32_t n, int64_t total[2][4]) {
+ * g[pixel][o] * w[o][at + i], for n <= 4 input channels; `bytes` from a pair of channels to the
+ * next. */
+static void transposed(const int16_t *g, const int16_t *h, const int8_t *w, int32_t bytes,
+                       int32_t at, int32_t count, int32_t n, int64_t total[2][4]) {
     while (count > 0) {
-        const int32_t chunk = count < CHUNK ? count : CHUNK;
+        const int32_t chunk = count < CHUNK ? count : CHUNK; /* CHUNK is even */
         int32_t a[4] = {0, 0, 0, 0};
         int32_t b[4] = {0, 0, 0, 0};
         int32_t o = 0;
-        if (n == 4) {
-            for (; o + 2 <= chunk; o += 2, w += 2 * stride) {
-                tk_lanes_transposed_2x2(g + o, h + o, w, w + stride, a, b);
+        if (n == 4 && (at & 1) == 0) {
+            const int8_t *four = w + weight_place(0, at);
+            for (; o + 2 <= chunk; o += 2, w += bytes, four += bytes) {
+                tk_lanes_transposed_2x2(g + o, h + o, four, a, b);
             }
         }
-        for (; o < chunk; o++, w += stride) {
+        for (; o < chunk; o++) {
             for (int32_t i = 0; i < n; i++) {
-                a[i] += g[o] * w[i];
-                b[i] += h[o] * w[i];
+                const int32_t weight = w[weight_place(o, at + i)];
+                a[i] += g[o] * weight;
+                b[i] += h[o] * weight;
             }
+            w += o & 1 ? bytes : 0;
         }
         for (int32_t i = 0; i < n; i++) {
             total[0][i] += a[i];
@@ -45,7 +55,7 @@ static void pixel_gradients(const tk_conv2d_input_grad *conv, const int16_t *sca
                             int16_t *result, int32_t step, uint32_t *saturations) {
     const tk_axis rows = TK_ROWS(conv->window), columns = TK_COLUMNS(conv->window);
     const int32_t outputs = conv->output_channels;
-    const int32_t stride = rows.kernel * columns.kernel * width;
+    const int32_t bytes = tk_pair_bytes(rows.kernel * columns.kernel * width);
     for (int32_t i = 0; i < width;) {
         const int32_t n = width - i >= 4 ? 4 : 1;
         int64_t total[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
@@ -55,8 +65,8 @@ static void pixel_gradients(const tk_conv2d_input_grad *conv, const int16_t *sca
                 const int32_t ox = tk_output_of(&columns, x, kx);
                 if (ox >= 0) {
                     const int16_t *g = scaled + ((oy % conv->ring) * columns.output + ox) * outputs;
-                    const int8_t *tap = weights + (ky * columns.kernel + kx) * width + i;
-                    transposed(g, pair ? g + outputs : g, tap, stride, outputs, n, total);
+                    const int32_t at = (ky * columns.kernel + kx) * width + i;
+                    transposed(g, pair ? g + outputs : g, weights, bytes, at, outputs, n, total);
                 }
             }
         }
@@ -156,15 +166,19 @@ static void weight_gradients(const tk_conv2d_update *conv, const int16_t *g, con
     }
 }
 
-/* Updates n weights from `index` on, all of output channel o. */
+/* Updates the n weights of output channel o at positions at, at + 1, … */
 static void update_weights(const tk_conv2d_update *conv, const tk_trainer *trainer, tk_rate rate,
-                           int32_t index, int32_t n, const int64_t total[4]) {
+                           int32_t o, int32_t at, int32_t n, const int64_t total[4]) {
     const tk_update *update = conv->update;
+    const tk_window *w = conv->window;
+    const int32_t row = (int32_t)w->kernel_height * w->kernel_width * conv->split;
+    const int32_t first = (o >> 1) * tk_pair_bytes(row); /* of the pair */
     const uint32_t base = tk_noise_base(update->seed, trainer->step, update->tensor);
-    for (int32_t k = 0; k < n; k++) {
-        const int32_t acc = (int32_t)tk_shift_round(total[k], conv->fold_shift);
-        const uint32_t noise = tk_noise(base, (uint32_t)(index + k));
-        tk_weight_update(update, index + k, tk_delta(acc, rate, update->stochastic, noise));
+    for (int32_t k = at; k < at + n; k++) {
+        const int32_t acc = (int32_t)tk_shift_round(total[k - at], conv->fold_shift);
+        const uint32_t noise = tk_noise(base, (uint32_t)(o * row + k));
+        tk_weight_update(update, first + weight_place(o, k),
+                         tk_delta(acc, rate, update->stochastic, noise));
     }
 }
 
@@ -172,24 +186,23 @@ void tk_conv2d_update_s16(const tk_conv2d_update *conv, const int16_t *gradient,
                           const tk_trainer *trainer) {
     const tk_window *w = conv->window;
     const int32_t split = conv->split;
-    const int32_t row = (int32_t)w->kernel_height * w->kernel_width * split;
     for (int32_t o = 0; o < conv->output_channels;) {
         const int pair = o + 1 < conv->output_channels;
         const tk_rate rate = tk_update_rate(conv->update, trainer, o);
         const tk_rate next = tk_update_rate(conv->update, trainer, o + pair);
-        int32_t index = o * row;
+        int32_t at = 0;
         for (int32_t ky = 0; ky < w->kernel_height; ky++) {
             for (int32_t kx = 0; kx < w->kernel_width; kx++) {
                 for (int32_t i = 0; i < split;) {
                     const int32_t n = split - i >= 4 ? 4 : 1;
                     int64_t total[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
                     weight_gradients(conv, gradient + o, x + i, ky, kx, pair, n, total);
-                    update_weights(conv, trainer, rate, index, n, total[0]);
+                    update_weights(conv, trainer, rate, o, at, n, total[0]);
                     if (pair) {
-                        update_weights(conv, trainer, next, index + row, n, total[1]);
+                        update_weights(conv, trainer, next, o + 1, at, n, total[1]);
                     }
                     i += n;
-                    index += n;
+                    at += n;
                 }
             }
         }

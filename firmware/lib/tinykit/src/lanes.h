@@ -23,16 +23,16 @@ static inline void tk_lanes_multiply(const int16_t *g, const int8_t *x, int32_t 
 #endif
 }
 
-/* Two pixels' gradients g, h of channels o and o + 1 with weights v of o and w of o + 1, four
- * input channels each: a[i] += g[0] * v[i] + g[1] * w[i], b[i] likewise with h. */
-static inline void tk_lanes_transposed_2x2(const int16_t *g, const int16_t *h, const int8_t *v,
-                                           const int8_t *w, int32_t a[4], int32_t b[4]) {
+/* Two pixels' gradients g, h of channels o and o + 1 with their weights at four positions, stored
+ * in pairs: a[i] += g[0] * w[2 * i] + g[1] * w[2 * i + 1], b[i] likewise with h. */
+static inline void tk_lanes_transposed_2x2(const int16_t *g, const int16_t *h, const int8_t *w,
+                                           int32_t a[4], int32_t b[4]) {
 #if TK_DSP
-    const uint32_t vs = tk_load(v), ws = tk_load(w);
-    const uint32_t v_even = tk_even_bytes(vs), v_odd = tk_odd_bytes(vs);
-    const uint32_t w_even = tk_even_bytes(ws), w_odd = tk_odd_bytes(ws);
-    const uint32_t w0 = tk_pack_low(v_even, w_even), w1 = tk_pack_low(v_odd, w_odd);
-    const uint32_t w2 = tk_pack_high(v_even, w_even), w3 = tk_pack_high(v_odd, w_odd);
+    const uint32_t low = tk_load(w), high = tk_load(w + 4);
+    const uint32_t low_even = tk_even_bytes(low), low_odd = tk_odd_bytes(low);
+    const uint32_t high_even = tk_even_bytes(high), high_odd = tk_odd_bytes(high);
+    const uint32_t w0 = tk_pack_low(low_even, low_odd), w1 = tk_pack_high(low_even, low_odd);
+    const uint32_t w2 = tk_pack_low(high_even, high_odd), w3 = tk_pack_high(high_even, high_odd);
     const uint32_t gs = tk_load(g), hs = tk_load(h);
     a[0] = tk_smlad(gs, w0, a[0]);
     a[1] = tk_smlad(gs, w1, a[1]);
@@ -44,8 +44,8 @@ static inline void tk_lanes_transposed_2x2(const int16_t *g, const int16_t *h, c
     b[3] = tk_smlad(hs, w3, b[3]);
 #else
     for (int32_t i = 0; i < 4; i++) {
-        a[i] += g[0] * v[i] + g[1] * w[i];
-        b[i] += h[0] * v[i] + h[1] * w[i];
+        a[i] += g[0] * w[2 * i] + g[1] * w[2 * i + 1];
+        b[i] += h[0] * w[2 * i] + h[1] * w[2 * i + 1];
     }
 #endif
 }

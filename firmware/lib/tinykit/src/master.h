@@ -6,7 +6,7 @@
 #include "tinykit/training.h"
 
 #define TK_WEIGHT_LIMIT 127
-#define TK_BIAS_LIMIT (1 << 30)  /* leaves room for the sum of products in an int32 */
+#define TK_BIAS_LIMIT (1 << 29)  /* leaves room for the sum of products below 2^30 */
 #define TK_DELTA_LIMIT (1 << 30) /* largest change in one step, in residual units */
 
 /* rate = mantissa * 2^-shift, exactly; 1 <= shift <= 62. */

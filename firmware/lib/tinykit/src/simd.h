@@ -31,6 +31,13 @@ static inline int32_t tk_smlatb(uint32_t a, uint32_t b, int32_t acc) {
     return __smlatb((int32_t)a, (int32_t)b, acc);
 }
 
+/* round(a * b / 2^32), halves upwards. */
+static inline int32_t tk_smmulr(int32_t a, int32_t b) {
+    int32_t result;
+    __asm__("smmulr %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+    return result;
+}
+
 /* Bytes 0 and 2 (even) or 1 and 3 (odd) as int16, each added to a half of `a`. */
 static inline uint32_t tk_add_even_bytes(uint32_t a, uint32_t x) {
     uint32_t result;
@@ -70,24 +77,33 @@ static inline uint32_t tk_halves(int32_t low, int32_t high) {
     return ((uint32_t)low & 0xFFFFu) | (uint32_t)high << 16;
 }
 
+/* Wraps, as the instructions do. */
+static inline int32_t tk_plus(int32_t acc, int32_t product) {
+    return (int32_t)((uint32_t)acc + (uint32_t)product);
+}
+
 static inline int32_t tk_smlabb(uint32_t a, uint32_t b, int32_t acc) {
-    return acc + tk_low(a) * tk_low(b);
+    return tk_plus(acc, tk_low(a) * tk_low(b));
 }
 
 static inline int32_t tk_smlatt(uint32_t a, uint32_t b, int32_t acc) {
-    return acc + tk_high(a) * tk_high(b);
+    return tk_plus(acc, tk_high(a) * tk_high(b));
 }
 
 static inline int32_t tk_smlabt(uint32_t a, uint32_t b, int32_t acc) {
-    return acc + tk_low(a) * tk_high(b);
+    return tk_plus(acc, tk_low(a) * tk_high(b));
 }
 
 static inline int32_t tk_smlatb(uint32_t a, uint32_t b, int32_t acc) {
-    return acc + tk_high(a) * tk_low(b);
+    return tk_plus(acc, tk_high(a) * tk_low(b));
 }
 
 static inline int32_t tk_smlad(uint32_t a, uint32_t b, int32_t acc) {
     return tk_smlatt(a, b, tk_smlabb(a, b, acc));
+}
+
+static inline int32_t tk_smmulr(int32_t a, int32_t b) {
+    return (int32_t)(((int64_t)a * b + ((int64_t)1 << 31)) >> 32);
 }
 
 static inline uint32_t tk_add_even_bytes(uint32_t a, uint32_t x) {

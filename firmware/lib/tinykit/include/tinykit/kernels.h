@@ -22,19 +22,29 @@ typedef struct {
     uint16_t pad_top, pad_left;
 } tk_window;
 
+/* How large a layer's sums of products (bias included) can be, and where its multipliers shift. */
+#define TK_SUMS_ANY 0    /* int32 that may wrap, as in TFLM; or a multiplier that shifts left */
+#define TK_SUMS_WIDE 1   /* int32 that may wrap; all multipliers shift right */
+#define TK_SUMS_NARROW 2 /* below 2^30; all multipliers shift right */
+
 /* CONV_2D, and FULLY_CONNECTED as a 1x1 convolution.
- * The first K input channels have their weights in `weights`, the others in `weights_rest`. */
+ * The first K input channels have their weights in `weights`, the others in `weights_rest`: pairs
+ * of output channels, position by position, w[o][p], w[o + 1][p], w[o][p + 1], w[o + 1][p + 1] …;
+ * an odd number of positions (KH * KW * K) or channels is filled up with zeros. */
 typedef struct {
     const tk_window *window;
-    const int8_t *weights;      /* [O][KH][KW][K] */
-    const int8_t *weights_rest; /* [O][KH][KW][C - K]; NULL when K = C */
-    const int32_t *bias;        /* [O] or NULL */
+    const int8_t *weights;      /* [up2(O) / 2][up2(KH * KW * K)][2] */
+    const int8_t *weights_rest; /* [up2(O) / 2][up2(KH * KW * (C - K))][2]; NULL when K = C */
+    const int32_t *bias;        /* [O] */
     const int32_t *multiplier;  /* [O], or [1] unless per_channel */
     const int8_t *shift;        /* likewise */
     uint16_t input_channels, split, output_channels;
-    int16_t input_zero_point, output_zero_point;
+    int16_t input_zero_point;   /* subtracted from inputs; 0 where the biases contain its part */
+    int16_t output_zero_point;
+    int8_t padding;             /* the input that padding stands for: its zero point */
     int8_t activation_min, activation_max;
     uint8_t per_channel;
+    uint8_t sums;               /* TK_SUMS_… */
 } tk_conv2d;
 
 /* DEPTHWISE_CONV_2D.  Output channel o sees input channel o / (O / C).
@@ -43,13 +53,14 @@ typedef struct {
     const tk_window *window;
     const int8_t *weights;      /* [KH][KW][K] */
     const int8_t *weights_rest; /* [KH][KW][O - K]; NULL when K = O */
-    const int32_t *bias;        /* [O] or NULL */
+    const int32_t *bias;        /* [O] */
     const int32_t *multiplier;  /* [O], or [1] unless per_channel */
     const int8_t *shift;        /* likewise */
     uint16_t input_channels, split, output_channels;
     int16_t input_zero_point, output_zero_point;
     int8_t activation_min, activation_max;
     uint8_t per_channel;
+    uint8_t sums;               /* TK_SUMS_… */
 } tk_depthwise_conv2d;
 
 /* AVERAGE_POOL_2D and MAX_POOL_2D. */
@@ -104,15 +115,17 @@ typedef struct {
  * at input + (y % ring) * W * C.  A whole tensor is a ring of H rows.  The second form of each
  * kernel makes all rows from a whole tensor. */
 
-/* scratch: two patches of int16 (one, if there is one output pixel), each block of weights on whole
- * groups of four positions: 4 * (up4(KH * KW * K) + up4(KH * KW * (C - K))) bytes. */
+/* scratch: the patches of four pixels (of one, in maps less than 4 wide) as int16:
+ * 8 (or 2) * (up2(KH * KW * K) + up2(KH * KW * (C - K))) bytes. */
 void tk_conv2d_row_s8(const tk_conv2d *conv, const int8_t *input, int32_t ring, int32_t oy,
                       int8_t *output, int16_t *scratch);
 void tk_conv2d_s8(const tk_conv2d *conv, const int8_t *input, int8_t *output, int16_t *scratch);
 
+/* scratch: the planes of four channels (depthwise.h): 160 * KH bytes. */
 void tk_depthwise_conv2d_row_s8(const tk_depthwise_conv2d *conv, const int8_t *input, int32_t ring,
-                                int32_t oy, int8_t *output);
-void tk_depthwise_conv2d_s8(const tk_depthwise_conv2d *conv, const int8_t *input, int8_t *output);
+                                int32_t oy, int8_t *output, int16_t *scratch);
+void tk_depthwise_conv2d_s8(const tk_depthwise_conv2d *conv, const int8_t *input, int8_t *output,
+                            int16_t *scratch);
 
 void tk_average_pool2d_row_s8(const tk_pool *pool, const int8_t *input, int32_t ring, int32_t oy,
                               int8_t *output);

@@ -1,0 +1,47 @@
+/* Blocks of a convolution: all output channels of four pixels, or of one.
+ *
+ * A patch holds what the pixels of a block see, as int16.  Positions come in pairs: for each pair
+ * one word (two int16) per pixel.  Weights come in pairs of output channels, four bytes for two
+ * positions: w[o][p], w[o + 1][p], w[o][p + 1], w[o + 1][p + 1].  An odd number of positions or of
+ * channels is filled up with zero weights. */
+#ifndef TINYKIT_CONV_BLOCK_H
+#define TINYKIT_CONV_BLOCK_H
+
+#include "requantize.h"
+#include "simd.h"
+
+/* Bytes of a channel pair's weights over n positions. */
+static inline int32_t tk_pair_bytes(int32_t n) {
+    return 2 * ((n + 1) & ~1);
+}
+
+/* Where position `at` of pixel `pixel` lies in a patch of `count` pixels, in int16. */
+static inline int32_t tk_patch_index(int32_t at, int32_t pixel, int32_t count) {
+    return ((at >> 1) * count + pixel) * 2 + (at & 1);
+}
+
+/* conv_block.S knows the order of these members.  Positions [patch, end) go with `weights`,
+ * [end, rest_end) with `weights_rest`. */
+typedef struct {
+    const int16_t *patch, *end, *rest_end;
+    const int8_t *weights, *weights_rest;
+    const int32_t *bias, *multiplier;
+    const int8_t *shift;
+    int8_t *output;      /* pixel after pixel, `channels` apart */
+    int32_t step;        /* bytes from a pair's multipliers to the next pair's: 8, or 0 */
+    int32_t twice_zero;  /* 2 * output zero point + 1 */
+    int32_t channels;
+    int32_t pairs;       /* of output channels, whole ones */
+    int32_t wide;        /* sums may reach 2^30 */
+} tk_block;
+
+#if TK_DSP && defined(__thumb2__)
+/* The pairs of a block of 4 pixels or 1, in assembly: every shift must be in -31 … -1. */
+void tk_block_4(const tk_block *block);
+void tk_block_1(const tk_block *block);
+#define TK_BLOCK_ASSEMBLY 1
+#else
+#define TK_BLOCK_ASSEMBLY 0
+#endif
+
+#endif
