@@ -24,10 +24,11 @@
 #define CHANNELS 44
 #define PAIRS 48
 #define WIDE 52
-#define ENTRY 56 /* where the loop is entered; tk_block_1: where its whole groups begin */
-#define ENTRY_REST 60
+#define ENTRY 56 /* where the whole groups of positions begin that the loop takes at once */
+#define ENTRY_FIRST 60
+#define ENTRY_REST 68
 #define STOP 64 /* END or REST_END: the end of the positions at hand */
-#define FRAME 68
+#define FRAME 72
 
     .macro enter
     push    {r4-r11, lr}
@@ -104,17 +105,11 @@
     smlad   r9, r11, lr, r9
     .endm
 
-/* \to = where to enter the loop for the positions from \first to \last. */
-    .macro entry_4 to, first, last
+/* \to = where whole groups of 2^\bits bytes begin between \first and \last. */
+    .macro entry to, first, last, bits
     sub     \to, \last, \first
-    lsr     \to, \to, #4
-    rsb     \to, \to, #0
-    and     \to, \to, #3
-    mov     r12, #52
-    mul     \to, \to, r12
-    adr.w   r12, .Lloop_4
-    add     \to, \to, r12
-    orr     \to, \to, #1
+    and     \to, \to, #(1 << \bits) - 1
+    add     \to, \to, \first
     .endm
 
     .section .text.tk_block_4, "ax", %progbits
@@ -126,9 +121,10 @@ tk_block_4:
     enter
     ldm     sp, {r0, r1, r2}
     str     r1, [sp, #STOP]
-    entry_4 r3, r0, r1
+    entry   r3, r0, r1, 6
     str     r3, [sp, #ENTRY]
-    entry_4 r3, r1, r2
+    str     r3, [sp, #ENTRY_FIRST]
+    entry   r3, r1, r2, 6
     str     r3, [sp, #ENTRY_REST]
     ldr     r1, [sp, #WEIGHTS]
 .Lpair_4:
@@ -143,8 +139,17 @@ tk_block_4:
     mov     r9, r6
     ldr     r0, [sp, #PATCH]
     ldr     r12, [sp, #ENTRY]
-    bx      r12
-    .balign 4
+    cmp     r0, r12
+    beq     .Lgroups_4
+.Lsingles_4:
+    dot_4
+    ldr     r12, [sp, #ENTRY]
+    cmp     r0, r12
+    bne     .Lsingles_4
+.Lgroups_4:
+    ldr     r12, [sp, #STOP]
+    cmp     r0, r12
+    beq     .Ldone_4
 .Lloop_4:
     dot_4
     dot_4
@@ -153,6 +158,7 @@ tk_block_4:
     ldr     r12, [sp, #STOP]
     cmp     r0, r12
     bne     .Lloop_4
+.Ldone_4:
     ldr     r12, [sp, #REST_END]
     cmp     r0, r12
     bne     .Lrest_4
@@ -194,9 +200,14 @@ tk_block_4:
     str     r1, [sp, #WEIGHTS]
     ldr     r1, [sp, #WEIGHTS_REST]
     ldr     r12, [sp, #ENTRY_REST]
-    bx      r12
+    str     r12, [sp, #ENTRY]
+    cmp     r0, r12
+    beq     .Lgroups_4
+    b       .Lsingles_4
 .Lback_4:
     str     r12, [sp, #STOP]
+    ldr     r12, [sp, #ENTRY_FIRST]
+    str     r12, [sp, #ENTRY]
     str     r1, [sp, #WEIGHTS_REST]
     ldr     r1, [sp, #WEIGHTS]
     b       .Lsums_4
@@ -223,13 +234,6 @@ tk_block_4:
     smlad   r3, \x, \w, r3
     .endm
 
-/* \to = where the whole groups of 8 positions begin between \first and \last. */
-    .macro entry_1 to, first, last
-    sub     \to, \last, \first
-    and     \to, \to, #15
-    add     \to, \to, \first
-    .endm
-
     .section .text.tk_block_1, "ax", %progbits
     .balign 4
     .global tk_block_1
@@ -239,9 +243,9 @@ tk_block_1:
     enter
     ldm     sp, {r0, r1, r2}
     str     r1, [sp, #STOP]
-    entry_1 r3, r0, r1
+    entry   r3, r0, r1, 4
     str     r3, [sp, #ENTRY]
-    entry_1 r3, r1, r2
+    entry   r3, r1, r2, 4
     str     r3, [sp, #ENTRY_REST]
     ldr     r1, [sp, #WEIGHTS]
 .Lpair_1:
