@@ -52,32 +52,37 @@ static void row_plain(const tk_depthwise_conv2d *conv, const tk_output *finish, 
 }
 
 #if TK_DSP
-/* Channels o … o + 3 of a row by planes, tile by tile. */
-static void row_planes(const tk_depthwise_conv2d *conv, const block *b, const int8_t *input,
-                       const tk_view *view, int32_t o, int8_t *output, int16_t *planes) {
+/* The first channels of a block, in fours, of a row by planes.  Returns the first one left. */
+static int32_t row_planes(const tk_depthwise_conv2d *conv, const block *b, const int8_t *input,
+                          const tk_view *view, int8_t *output, int16_t *planes) {
     const tk_window *w = conv->window;
-    const int32_t stride = w->stride_width, width = w->output_width;
-    const int32_t most = tk_plane_outputs(w->kernel_width, stride);
-    const int32_t step = conv->per_channel ? 4 : 0;
+    const int32_t most = tk_plane_outputs(w->kernel_width, w->stride_width);
+    const int32_t end = b->first + (b->count & ~3);
     tk_tile tile = {
         .planes = planes,
-        .weights = b->weights + o - b->first,
-        .bias = conv->bias + o,
-        .multiplier = conv->multiplier + (step != 0 ? o : 0),
-        .shift = conv->shift + (step != 0 ? o : 0),
-        .step = step,
+        .step = conv->per_channel ? 4 : 0,
         .twice_zero = 2 * conv->output_zero_point + 1,
         .channels = conv->output_channels,
         .wide = conv->sums != TK_SUMS_NARROW,
     };
-    for (int32_t ox = 0; ox < width; ox += most) {
-        tile.count = tk_min(most, width - ox);
-        tile.output = output + ox * conv->output_channels + o;
-        const int32_t columns = (tile.count - 1) * stride + w->kernel_width;
-        tk_planes_fill(planes, w->kernel_height, conv->input_channels, input + o, view,
-                       ox * stride - w->pad_left, columns, w->input_width, conv->input_zero_point);
-        tk_planes_tile(&tile, w->kernel_height, w->kernel_width, stride, b->count);
+    for (int32_t ox = 0; ox < w->output_width; ox += most) {
+        const int32_t count = tk_min(most, w->output_width - ox);
+        tile.pairs = w->stride_width == 1 ? count / 2 : 0;
+        tile.singles = count - 2 * tile.pairs;
+        const tk_under under = tk_planes_clear(planes, w, conv->input_channels, input, ox, count,
+                                               conv->input_zero_point);
+        for (int32_t o = b->first; o < end; o += 4) {
+            const int32_t c = conv->per_channel ? o : 0;
+            tile.weights = b->weights + o - b->first;
+            tile.bias = conv->bias + o;
+            tile.multiplier = conv->multiplier + c;
+            tile.shift = conv->shift + c;
+            tile.output = output + ox * conv->output_channels + o;
+            tk_planes_fill(planes, view, &under, o);
+            tk_planes_tile(&tile, w->kernel_height, w->kernel_width, w->stride_width, b->count);
+        }
     }
+    return end;
 }
 #endif
 
@@ -97,9 +102,7 @@ static void row(const tk_depthwise_conv2d *conv, const tk_output *finish, const 
 #if TK_DSP
         if (conv->sums != TK_SUMS_ANY && conv->input_channels == conv->output_channels &&
             tk_planes_serve(w)) {
-            for (; o + 4 <= b->first + b->count; o += 4) {
-                row_planes(conv, b, input, &view, o, output, planes);
-            }
+            o = row_planes(conv, b, input, &view, output, planes);
         }
 #else
         (void)planes;

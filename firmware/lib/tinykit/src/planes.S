@@ -1,4 +1,4 @@
-/* Depthwise 3x3 convolutions of stride 1 for ARMv7E-M and ARMv8-M with the DSP instructions: what
+/* Depthwise 3x3 convolutions of stride 1 or 2 for ARMv7E-M and ARMv8-M with the DSP instructions: what
  * tk_planes_channel() in planes.h computes.  Two outputs of a channel take 15 instructions for
  * their 18 products, and 7 each to become int8. */
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP && defined(__thumb2__)
@@ -16,12 +16,13 @@
 #define STEP 24
 #define TWICE_ZERO 28
 #define CHANNELS 32 /* behind TWICE_ZERO: loaded together */
-#define COUNT 36
-#define WIDE 40
-#define START 44 /* this channel's bias */
-#define STOP 48  /* this channel's plane behind its last pair of outputs */
-#define LEFT 52  /* channels */
-#define FRAME 56
+#define PAIRS 36
+#define SINGLES 40
+#define WIDE 44
+#define START 48 /* this channel's bias */
+#define STOP 52  /* where in this channel's plane the outputs at hand end */
+#define LEFT 56  /* channels */
+#define FRAME 60
 #define ROW 40 /* bytes of a plane's row */
 
 /* One kernel row for two outputs r8, r9: columns in r10, r11, weights (w0, w1), (w1, w2). */
@@ -69,8 +70,8 @@
 tk_planes_3x3:
     push    {r4-r11, lr}
     sub     sp, sp, #FRAME
-    ldm     r0, {r1-r11}
-    stm     sp, {r1-r11}
+    ldm     r0, {r1-r12}
+    stm     sp, {r1-r12}
     mov     r0, #4
     str     r0, [sp, #LEFT]
 .Lchannel:
@@ -97,12 +98,11 @@ tk_planes_3x3:
     ldr     r0, [sp, #PLANES]
     add     r8, r0, #3 * ROW
     str     r8, [sp, #PLANES]
-    ldr     r8, [sp, #COUNT]
-    bic     r8, r8, #1
-    add     r8, r0, r8, lsl #1
+    ldr     r8, [sp, #PAIRS]
+    add     r8, r0, r8, lsl #2
     str     r8, [sp, #STOP]
     cmp     r0, r8
-    beq     .Llast
+    beq     .Lsingles
 .Lpairs:
     ldr     r8, [sp, #START]
     mov     r9, r8
@@ -124,10 +124,12 @@ tk_planes_3x3:
     ldr     r10, [sp, #STOP]
     cmp     r0, r10
     bne     .Lpairs
-.Llast: /* an odd number of outputs */
-    ldr     r8, [sp, #COUNT]
-    tst     r8, #1
+.Lsingles: /* a last output, or all with stride 2 */
+    ldr     r8, [sp, #SINGLES]
+    add     r9, r0, r8, lsl #2
+    cmp     r0, r9
     beq     .Lnext
+.Lsingle:
     ldr     r8, [sp, #START]
     row_1   0, r2, r3
     row_1   ROW, r4, r5
@@ -138,7 +140,12 @@ tk_planes_3x3:
     bne     .Lwide_1
     requantize r8
 .Lstore_1:
+    ldr     r11, [sp, #CHANNELS]
     strb    r8, [r1]
+    add     r1, r1, r11
+    adds    r0, r0, #4
+    cmp     r0, r9
+    bne     .Lsingle
 .Lnext:
     ldr     r0, [sp, #LEFT]
     subs    r0, r0, #1

@@ -38,6 +38,19 @@ static inline int32_t tk_smmulr(int32_t a, int32_t b) {
     return result;
 }
 
+/* (a.low, b.low) and (a.high, b.high). */
+static inline uint32_t tk_pack_low(uint32_t a, uint32_t b) {
+    uint32_t result;
+    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(result) : "r"(a), "r"(b));
+    return result;
+}
+
+static inline uint32_t tk_pack_high(uint32_t a, uint32_t b) {
+    uint32_t result;
+    __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(result) : "r"(b), "r"(a));
+    return result;
+}
+
 /* Bytes 0 and 2 (even) or 1 and 3 (odd) as int16, each added to a half of `a`. */
 static inline uint32_t tk_add_even_bytes(uint32_t a, uint32_t x) {
     uint32_t result;
@@ -102,6 +115,14 @@ static inline int32_t tk_smlad(uint32_t a, uint32_t b, int32_t acc) {
     return tk_smlatt(a, b, tk_smlabb(a, b, acc));
 }
 
+static inline uint32_t tk_pack_low(uint32_t a, uint32_t b) {
+    return (a & 0xFFFFu) | b << 16;
+}
+
+static inline uint32_t tk_pack_high(uint32_t a, uint32_t b) {
+    return a >> 16 | (b & 0xFFFF0000u);
+}
+
 static inline int32_t tk_smmulr(int32_t a, int32_t b) {
     return (int32_t)(((int64_t)a * b + ((int64_t)1 << 31)) >> 32);
 }
@@ -136,14 +157,6 @@ static inline uint32_t tk_load(const void *p) {
 
 static inline void tk_store(void *p, uint32_t word) {
     __builtin_memcpy(p, &word, sizeof word);
-}
-
-/* (a.low, b.low) and (a.high, b.high). */
-static inline uint32_t tk_pack_low(uint32_t a, uint32_t b) {
-    return (a & 0xFFFFu) | b << 16;
-}
-static inline uint32_t tk_pack_high(uint32_t a, uint32_t b) {
-    return a >> 16 | (b & 0xFFFF0000u);
 }
 
 /* The same int16 in both halves. */
