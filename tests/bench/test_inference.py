@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.measuring.anchors import BARS, MODELS, cmsis_nn, verdicts
-from bench.measuring.inference import Measured, measure, samples_for
+from bench.measuring.anchors import BARS, cmsis_nn, verdicts
+from bench.measuring.inference import Measured, measure
+from bench.measuring.models import MLPERF_TINY, samples_for
 from tinykit.boards import load_board
 from tinykit.build.compilers import find_compiler
 from tinykit.errors import BuildError
@@ -28,7 +29,7 @@ def kws(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Measured:
         pytest.skip(error.message)
     if compiler.kind != "gcc" or not qemu_installed():
         pytest.skip("needs arm-none-eabi-gcc and qemu-system-arm")
-    path = shared / "models" / MODELS["kws"]
+    path = shared / "models" / MLPERF_TINY["kws"]
     return measure(path, load_board("mps2_an386"), tmp_path_factory.mktemp("kws"), name="kws")
 
 
@@ -65,7 +66,7 @@ def test_bars_are_held_against_what_was_found(kws: Measured) -> None:
 
 def test_every_bar_has_a_figure_for_every_model() -> None:
     for bar in BARS:
-        assert len(bar.most) == len(MODELS)
+        assert len(bar.most) == len(MLPERF_TINY)
         assert bar.aim is None or all(a <= m for a, m in zip(bar.aim, bar.most, strict=True))
         assert cmsis_nn(bar.core, "vww") is not None
     assert cmsis_nn("cortex-m4", "unheard of") is None

@@ -1,7 +1,7 @@
 /* The memory functions that compilers call by themselves, a word at a time. Built without the
- * optimisation that would turn these loops into calls of themselves. Where the core allows unaligned
- * word access (Armv7-M and later), only the store side is aligned; elsewhere (Armv6-M) words from
- * other addresses are put together from bytes. */
+ * optimisation that would turn these loops into calls of themselves. Where the core allows
+ * unaligned word access (Armv7-M and later), only the store side is aligned; elsewhere (Armv6-M)
+ * words from other addresses are put together from bytes. */
 #include <stddef.h>
 #include <stdint.h>
 
