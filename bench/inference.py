@@ -16,8 +16,9 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.measuring import peers, tables
-from bench.measuring.anchors import MODELS, verdicts
-from bench.measuring.inference import Measured, measure, shared_models
+from bench.measuring.anchors import verdicts
+from bench.measuring.inference import Measured, measure
+from bench.measuring.models import choose
 from tinykit.boards import load_board
 from tinykit.errors import TinykitError, UsageError
 from tinykit.report.report import Report
@@ -58,36 +59,21 @@ def _run(options: argparse.Namespace, work: Path) -> int:
     if not qemu_installed():
         raise TinykitError("qemu-system-arm is not installed", "apt-get install qemu-system-arm")
     results: list[Measured] = []
-    for name, path in _models(options.model).items():
+    models = choose(options.model)
+    for name, path in models.items():
 
         def say(what: str, name: str = name) -> None:
             print(f"{name} on {board.name}: {what} …", file=sys.stderr, flush=True)
 
         results.append(measure(path, board, work / name, name=name, say=say))
     held = verdicts(board.cpu, results) if options.bars else []
-    others = peers.run(board, work, list(_models(options.model))) if options.peers else []
+    others = peers.run(board, work, models) if options.peers else []
     if options.json:
         print(json.dumps(tables.data(board, results, held, others), indent=2))
     else:
         parts = tables.parts(board, results, held, others)
         Report({}, parts).print(Console(highlight=False))
     return int(not all(r.exact for r in results) or not all(v.met for v in held))
-
-
-def _models(given: list[Path] | None) -> dict[str, Path]:
-    """Name → file."""
-    names = {Path(file).name: name for name, file in MODELS.items()}
-    if given:
-        missing = [path for path in given if not path.is_file()]
-        if missing:
-            raise UsageError(f"{missing[0]}: no such model")
-        return {names.get(path.name, path.stem): path for path in given}
-    folder = shared_models()
-    if not folder.is_dir():
-        raise UsageError(
-            f"{folder}: the reference models are not there", "set TINYKIT_SHARED, or give --model"
-        )
-    return {name: folder / file for name, file in MODELS.items()}
 
 
 if __name__ == "__main__":

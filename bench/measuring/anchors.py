@@ -10,15 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.measuring.inference import Measured
+from bench.measuring.models import MLPERF_TINY
 
-MODELS = {
-    "kws": "mlperf_tiny/kws_ref_model.tflite",
-    "ic": "mlperf_tiny/pretrainedResnet_quant.tflite",
-    "vww": "mlperf_tiny/vww_96_int8.tflite",
-    "ad": "mlperf_tiny/ad01_int8.tflite",
-}
-
-# instructions of one inference, by GCC's name of the core, in the order of MODELS
+# instructions of one inference, by GCC's name of the core, in the order of MLPERF_TINY
 CMSIS_NN = {
     "cortex-m0plus": (29_000_000, 97_600_000, 86_900_000, 1_760_000),
     "cortex-m3": (10_540_000, 41_750_000, 32_070_000, 953_000),
@@ -33,7 +27,7 @@ Figure = Callable[[Measured], int | None]
 
 @dataclass(frozen=True)
 class Bar:
-    """A figure must not exceed `most`; `aim` is where it should go. In the order of MODELS."""
+    """A figure must not exceed `most`; `aim` is where it should go. In the order of MLPERF_TINY."""
 
     core: str
     what: str
@@ -83,9 +77,9 @@ class Verdict:
 
 
 def cmsis_nn(cpu: str, model: str) -> int | None:
-    """CMSIS-NN's instructions for one of MODELS; None where there is no figure."""
+    """CMSIS-NN's instructions for one of MLPERF_TINY; None where there is no figure."""
     counts = CMSIS_NN.get(cpu)
-    return counts[list(MODELS).index(model)] if counts and model in MODELS else None
+    return counts[list(MLPERF_TINY).index(model)] if counts and model in MLPERF_TINY else None
 
 
 def verdicts(cpu: str, results: Sequence[Measured]) -> list[Verdict]:
@@ -93,8 +87,8 @@ def verdicts(cpu: str, results: Sequence[Measured]) -> list[Verdict]:
     found = []
     for bar in BARS:
         for result in results:
-            if bar.core == cpu and result.name in MODELS:
-                index = list(MODELS).index(result.name)
+            if bar.core == cpu and result.name in MLPERF_TINY:
+                index = list(MLPERF_TINY).index(result.name)
                 aim = bar.aim[index] if bar.aim else None
                 found.append(
                     Verdict(result.name, bar.what, bar.figure(result), bar.most[index], aim)

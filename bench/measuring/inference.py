@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.measuring.counting import AROUND, GENERATED, Layer, Run, count
 from bench.measuring.cycles import cycles, published
 from bench.measuring.golden import tflm_outputs
 from bench.measuring.markers import find_markers
 from bench.measuring.memory import Footprint, footprint
+from bench.measuring.models import samples_for
 from tinykit.boards import Board
 from tinykit.build.firmware import build_firmware
 from tinykit.build.image import read_image
 from tinykit.codegen.emit import describe
 from tinykit.codegen.generate import Compiled, compile_model, write
-from tinykit.data import noise
 from tinykit.errors import BuildError, UsageError
 from tinykit.importers import load_model
 from tinykit.ir import Graph
@@ -61,24 +59,6 @@ class Measured:
     memory: Footprint
     exact: bool
     samples: int
-
-
-def shared_models() -> Path:
-    """The folder of reference models: $TINYKIT_SHARED/models, or ../shared/models."""
-    beside = Path(__file__).resolve().parents[3] / "shared"
-    return Path(os.environ.get("TINYKIT_SHARED") or beside) / "models"
-
-
-def samples_for(shape: tuple[int, ...]) -> list[NDArray[np.int8]]:
-    """Seeded samples: noise of full range first (the one that is reported), then of smaller ranges
-    about other levels, and both extremes."""
-    full = noise(shape, 1, count=3).x
-    quiet = [
-        (sample // 8 + level).astype(np.int8)
-        for sample, level in zip(full, (-96, 0, 96), strict=True)
-    ]
-    flat = [np.full(shape, value, np.int8) for value in (-128, 127)]
-    return [np.ascontiguousarray(sample) for sample in (full[0], *quiet, *flat)]
 
 
 def measure(

@@ -22,11 +22,14 @@ from tinykit.build.thumb import Flow, decode
 from tinykit.codegen.constants import identifier
 from tinykit.errors import BuildError
 
+LIBGCC = "-fbuilding-libgcc"  # among the flags of what came with the compiler
+
 
 @dataclass(frozen=True)
 class Markers:
     """`calls`: address of a call in generated code → index of its op. `ranges`: where the generated
-    functions lie. `flags`: what the compiler says it was called with, one line per set of flags."""
+    functions lie. `flags`: what the compiler says it was called with, generated code and kernels
+    first, then other sets of flags in the firmware."""
 
     calls: dict[int, int]
     ranges: tuple[tuple[int, int], ...]
@@ -50,38 +53,36 @@ def find_markers(
         if not elf.has_dwarf_info():
             raise BuildError(f"{image.path}: no line table", "build with GCC and -g")
         units = list(elf.get_dwarf_info().iter_CUs())
-        flags = sorted({_producer(unit) for unit in units} - {""})
         own = [u for u in units if Path(_text(u, "DW_AT_name")).name == source.name]
         if len(own) != 1:
             raise BuildError(f"{image.path}: {len(own)} objects made of {source.name}, not one")
+        flags = dict.fromkeys(_text(unit, "DW_AT_producer") for unit in (*own, *units))
         functions = dict(_functions(own[0]))
-        rows = sorted(_lines(own[0], source.name))
+        rows = sorted(_lines(own[0], source.name), key=lambda row: row[0])  # the last one holds
     entry = f"{prefix}_infer"
     reached = _reached(image, functions, entry)
     lines = source.read_text(encoding="utf-8").splitlines()
     owner = _Owner(prefix, ops, lines)
+    starts = [address for address, _ in rows]
     calls = {}
     for start, end in reached:
         for address, target in _calls(image, start, end):
             if any(low <= target < high for low, high in reached):
                 continue
-            line = rows[bisect.bisect_right(rows, (address, 1 << 30)) - 1][1]
-            calls[address] = owner.op(line)
+            row = bisect.bisect_right(starts, address) - 1
+            calls[address] = owner.op(rows[row][1])
     for index in sorted(set(range(len(ops))) - set(calls.values()) - set(silent)):
         raise BuildError(
             f"{source.name}: no call instruction belongs to {ops[index]}",
             "the compiler merged it with another call: build with -fno-crossjumping",
         )
-    return Markers(calls, tuple(reached), tuple(flags))
+    ours = (text for text in flags if text.startswith("GNU C") and LIBGCC not in text)
+    return Markers(calls, tuple(reached), tuple(ours))
 
 
 def _text(unit: CompileUnit, attribute: str) -> str:
     found = unit.get_top_DIE().attributes.get(attribute)
     return found.value.decode() if found else ""
-
-
-def _producer(unit: CompileUnit) -> str:
-    return _text(unit, "DW_AT_producer")
 
 
 def _functions(unit: CompileUnit) -> Iterator[tuple[str, tuple[int, int]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,6 @@ class Peer:
         return [f"{self.engine}, {self.model}: {count}{self.said}"]
 
 
-def run(board: Board, work: Path, models: Sequence[str]) -> list[Peer]:
+def run(board: Board, work: Path, models: Mapping[str, Path]) -> list[Peer]:
     """Every engine on every model."""
     return []

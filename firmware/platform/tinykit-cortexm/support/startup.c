@@ -68,7 +68,7 @@ __attribute__((naked, used)) void tk_unhandled(void) {
                    "mov r0, sp\n\t"
                    "ldr r1, =tk_stack_top\n\t"
                    "mov sp, r1\n\t"
-                   "b tk_fault_entry\n\t"
+                   "bl tk_fault_entry\n\t" /* BL: on Armv6-M, B does not reach far */
                    ".ltorg");
 }
 
