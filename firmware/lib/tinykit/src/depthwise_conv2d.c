@@ -64,7 +64,12 @@ static int32_t row_planes(const tk_depthwise_conv2d *conv, const block *b, const
         .twice_zero = 2 * conv->output_zero_point + 1,
         .channels = conv->output_channels,
         .wide = conv->sums != TK_SUMS_NARROW,
+        .plane_bytes = w->kernel_height * TK_PLANE * 2,
+        .words_row = w->kernel_width / 2 + 1,
+        .words_bytes =
+            w->kernel_height * (w->kernel_width / 2 + 1) * (w->stride_width == 2 ? 4 : 8),
     };
+    uint32_t *words = (uint32_t *)(void *)planes + w->kernel_height * TK_PLANE * 2;
     for (int32_t ox = 0; ox < w->output_width; ox += most) {
         const int32_t count = tk_min(most, w->output_width - ox);
         tile.pairs = w->stride_width == 1 ? count / 2 : 0;
@@ -73,13 +78,12 @@ static int32_t row_planes(const tk_depthwise_conv2d *conv, const block *b, const
                                                conv->input_zero_point);
         for (int32_t o = b->first; o < end; o += 4) {
             const int32_t c = conv->per_channel ? o : 0;
-            tile.weights = b->weights + o - b->first;
             tile.bias = conv->bias + o;
             tile.multiplier = conv->multiplier + c;
             tile.shift = conv->shift + c;
             tile.output = output + ox * conv->output_channels + o;
             tk_planes_fill(planes, view, &under, o);
-            tk_planes_tile(&tile, w->kernel_height, w->kernel_width, w->stride_width, b->count);
+            tk_planes_tile(&tile, w, b->weights + o - b->first, b->count, words);
         }
     }
     return end;

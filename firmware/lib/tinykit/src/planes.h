@@ -9,23 +9,23 @@
 
 #define TK_PLANE 20        /* columns of a plane; a channel has KH rows of them */
 #define TK_PLANE_KERNEL 15 /* widest kernel and stride */
-#define TK_PLANE_WORDS 64  /* of a channel's weights: KH * (KW / 2 + 1) * 2 at most */
 
-/* A tile: some outputs of a row, in four channels.  planes.S knows the order of the members up to
- * `wide`. */
+/* A tile: some outputs of a row, in four channels.  planes.S knows the order of the members. */
 typedef struct {
     const int16_t *planes;
-    const uint32_t *words; /* planes.S: for each channel and kernel row (w0, w1), (w1, w2) */
+    const uint32_t *words; /* of the weights, channel by channel */
     const int32_t *bias, *multiplier;
     const int8_t *shift;
     int8_t *output;
     int32_t step;       /* bytes from a channel's multiplier to the next one's: 4, or 0 */
     int32_t twice_zero; /* 2 * output zero point + 1 */
     int32_t channels;
-    int32_t pairs;   /* of outputs, with stride 1 */
-    int32_t singles; /* outputs behind them */
-    int32_t wide;    /* sums may reach 2^30 */
-    const int8_t *weights;
+    int32_t pairs;       /* of outputs, with stride 1 */
+    int32_t singles;     /* outputs behind them */
+    int32_t wide;        /* sums may reach 2^30 */
+    int32_t plane_bytes; /* of a channel's planes */
+    int32_t words_bytes; /* of a channel's words */
+    int32_t words_row;   /* words of columns that an output, or two neighbours, see in a row */
 } tk_tile;
 
 #if TK_DSP
@@ -39,8 +39,7 @@ static inline int32_t tk_plane_outputs(int32_t kernel, int32_t stride) {
 static inline int tk_planes_serve(const tk_window *w) {
     return w->dilation_width == 1 && w->kernel_width <= TK_PLANE_KERNEL &&
            w->stride_width <= TK_PLANE_KERNEL &&
-           tk_plane_outputs(w->kernel_width, w->stride_width) >= 2 &&
-           w->kernel_height * (w->kernel_width / 2 + 1) * 2 <= TK_PLANE_WORDS;
+           tk_plane_outputs(w->kernel_width, w->stride_width) >= 2;
 }
 
 /* The part of the input under a tile's planes: `columns` columns of the rows of a view, the first
@@ -113,54 +112,62 @@ static inline int8_t tk_planes_output(const tk_tile *tile, int32_t acc, int32_t 
     return (int8_t)tk_clamp((high + tile->twice_zero) >> 1, INT8_MIN, INT8_MAX);
 }
 
-/* The weights of one channel, `step` bytes from tap to tap, as words of two taps: for each row and
- * word one for outputs at even columns, (w0, w1), (w2, w3) …, and one for odd ones, (0, w0), … */
-static inline void tk_planes_words(const int8_t *weights, int32_t step, int32_t height,
-                                   int32_t width, uint32_t *words) {
-    for (int32_t ky = 0; ky < height; ky++) {
-        uint32_t before = 0; /* in the upper half */
-        for (int32_t kx = 0; kx < width + 1; kx += 2) {
-            const uint32_t a = kx < width ? (uint32_t)*weights & 0xFFFFu : 0;
-            weights += kx < width ? step : 0;
-            const uint32_t b = kx + 1 < width ? (uint32_t)*weights & 0xFFFFu : 0;
-            weights += kx + 1 < width ? step : 0;
-            *words++ = a | b << 16;
-            *words++ = before >> 16 | a << 16;
-            before = b << 16;
+/* The weights of four channels, `step` bytes from tap to tap, as words of two taps.  For outputs at
+ * even columns (w0, w1), (w2, w3) …; with `both`, for those at odd ones (0, w0), (w1, w2) … as
+ * well, in turn. */
+static __attribute__((noinline)) void tk_planes_words(const int8_t *weights, int32_t step,
+                                                      const tk_window *w, int both,
+                                                      uint32_t *words) {
+    const int32_t pairs = w->kernel_width / 2 + 1;
+    const int32_t size = w->kernel_height * pairs << both; /* of a channel */
+    for (int32_t ky = 0; ky < w->kernel_height; ky++) {
+        uint32_t before_even = 0, before_odd = 0;
+        for (int32_t left = w->kernel_width; left > w->kernel_width - 2 * pairs; left -= 2) {
+            uint32_t a = 0, b = 0; /* zeros behind the last tap */
+            if (left > 0) {
+                a = tk_load(weights);
+                weights += step;
+            }
+            if (left > 1) {
+                b = tk_load(weights);
+                weights += step;
+            }
+            const uint32_t a_even = tk_even_bytes(a), a_odd = tk_odd_bytes(a);
+            const uint32_t b_even = tk_even_bytes(b), b_odd = tk_odd_bytes(b);
+            words[0] = tk_pack_low(a_even, b_even);
+            words[size] = tk_pack_low(a_odd, b_odd);
+            words[2 * size] = tk_pack_high(a_even, b_even);
+            words[3 * size] = tk_pack_high(a_odd, b_odd);
+            words++;
+            if (both) {
+                words[0] = tk_pack_low(before_even, a_even);
+                words[size] = tk_pack_low(before_odd, a_odd);
+                words[2 * size] = tk_pack_high(before_even, a_even);
+                words[3 * size] = tk_pack_high(before_odd, a_odd);
+                words++;
+                before_even = b_even;
+                before_odd = b_odd;
+            }
         }
     }
 }
 
-/* One channel of a tile. */
+/* One channel of a tile whose kernel has `height` rows. */
 static inline void tk_planes_channel(const tk_tile *tile, const int16_t *plane,
-                                     const uint32_t *words, int32_t height, int32_t pairs,
-                                     int32_t stride, int32_t bias, int32_t multiplier,
-                                     int32_t shift, int8_t *y) {
-    for (int32_t i = 0; i < tile->pairs; i++, plane += 2) {
-        const int16_t *x = plane;
-        const uint32_t *w = words;
-        int32_t a = bias, b = bias;
-        for (int32_t ky = 0; ky < height; ky++, x += TK_PLANE) {
-            for (int32_t j = 0; j < pairs; j++, w += 2) {
-                const uint32_t two = tk_load(x + 2 * j);
-                a = tk_smlad(two, w[0], a);
-                b = tk_smlad(two, w[1], b);
-            }
-        }
-        y[0] = tk_planes_output(tile, a, multiplier, shift);
-        y[tile->channels] = tk_planes_output(tile, b, multiplier, shift);
-        y += 2 * tile->channels;
-    }
-    for (int32_t i = 0, at = 0; i < tile->singles; i++, at += stride) {
+                                     const uint32_t *words, int32_t height, int32_t stride,
+                                     int32_t bias, int32_t multiplier, int32_t shift, int8_t *y) {
+    const int32_t both = stride != 2; /* words for odd columns, too */
+    const int32_t outputs = 2 * tile->pairs + tile->singles;
+    for (int32_t i = 0, at = 0; i < outputs; i++, at += stride) {
         const int16_t *x = plane + (at & ~1);
-        const uint32_t *w = words + (at & 1);
-        int32_t a = bias;
+        const uint32_t *w = words + (at & both);
+        int32_t acc = bias;
         for (int32_t ky = 0; ky < height; ky++, x += TK_PLANE) {
-            for (int32_t j = 0; j < pairs; j++, w += 2) {
-                a = tk_smlad(tk_load(x + 2 * j), w[0], a);
+            for (int32_t j = 0; j < tile->words_row; j++, w += 1 + both) {
+                acc = tk_smlad(tk_load(x + 2 * j), *w, acc);
             }
         }
-        *y = tk_planes_output(tile, a, multiplier, shift);
+        *y = tk_planes_output(tile, acc, multiplier, shift);
         y += tile->channels;
     }
 }
@@ -168,8 +175,10 @@ static inline void tk_planes_channel(const tk_tile *tile, const int16_t *plane,
 #if defined(__thumb2__)
 /* 3x3 with stride 1 or, without pairs, 2. */
 void tk_planes_3x3(const tk_tile *tile);
+/* Up to four words of columns, stride 1 or, without pairs, 2. */
+void tk_planes_any(const tk_tile *tile);
 
-/* Words of four channels for it. */
+/* Words of four channels for tk_planes_3x3: (w0, w1), (w1, w2) of each kernel row. */
 static __attribute__((noinline)) void tk_planes_words_3x3(const int8_t *weights, int32_t step,
                                                           uint32_t *words) {
     for (int32_t ky = 0; ky < 3; ky++, weights += 3 * step, words += 2) {
@@ -190,24 +199,30 @@ static __attribute__((noinline)) void tk_planes_words_3x3(const int8_t *weights,
 }
 #endif
 
-/* The four channels of a tile; weights: `step` bytes from tap to tap. */
-static inline void tk_planes_tile(tk_tile *tile, int32_t height, int32_t width, int32_t stride,
-                                  int32_t step) {
-    uint32_t words[TK_PLANE_WORDS];
+/* The four channels of a tile; weights: `step` bytes from tap to tap; `words` has room for them. */
+static inline void tk_planes_tile(tk_tile *tile, const tk_window *w, const int8_t *weights,
+                                  int32_t step, uint32_t *words) {
+    const int32_t stride = w->stride_width;
+    tile->words = words;
 #if defined(__thumb2__)
-    if (height == 3 && width == 3 && stride <= 2) {
-        tk_planes_words_3x3(tile->weights, step, words);
-        tile->words = words;
+    if (w->kernel_height == 3 && w->kernel_width == 3 && stride <= 2) {
+        tk_planes_words_3x3(weights, step, words);
         tk_planes_3x3(tile);
+        return;
+    }
+#endif
+    tk_planes_words(weights, step, w, stride != 2, words);
+#if defined(__thumb2__)
+    if (stride <= 2 && tile->words_row >= 2 && tile->words_row <= 4) {
+        tk_planes_any(tile);
         return;
     }
 #endif
     for (int32_t k = 0; k < 4; k++) {
         const int32_t c = tile->step != 0 ? k : 0;
-        tk_planes_words(tile->weights + k, step, height, width, words);
-        tk_planes_channel(tile, tile->planes + k * height * TK_PLANE, words, height, width / 2 + 1,
-                          stride, tile->bias[k], tile->multiplier[c], tile->shift[c],
-                          tile->output + k);
+        tk_planes_channel(tile, tile->planes + k * tile->plane_bytes / 2,
+                          words + k * tile->words_bytes / 4, w->kernel_height, stride,
+                          tile->bias[k], tile->multiplier[c], tile->shift[c], tile->output + k);
     }
 }
 

@@ -123,7 +123,8 @@ void tk_conv2d_row_s8(const tk_conv2d *conv, const int8_t *input, int32_t ring, 
                       int8_t *output, int16_t *scratch);
 void tk_conv2d_s8(const tk_conv2d *conv, const int8_t *input, int8_t *output, int16_t *scratch);
 
-/* scratch: the planes of four channels (depthwise.h): 160 * KH bytes. */
+/* scratch: the planes and weights of four channels (planes.h): KH * (160 + 32 * (KW / 2 + 1))
+ * bytes. */
 void tk_depthwise_conv2d_row_s8(const tk_depthwise_conv2d *conv, const int8_t *input, int32_t ring,
                                 int32_t oy, int8_t *output, int16_t *scratch);
 void tk_depthwise_conv2d_s8(const tk_depthwise_conv2d *conv, const int8_t *input, int8_t *output,
