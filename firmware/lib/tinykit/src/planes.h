@@ -109,7 +109,7 @@ static inline int8_t tk_planes_output(const tk_tile *tile, int32_t acc, int32_t 
                                       int32_t shift) {
     int32_t high = tile->wide ? tk_scale_high(acc, multiplier) : tk_smmulr(acc * 2, multiplier);
     high = (high + (high >> 31)) >> (-shift - 1);
-    return (int8_t)tk_clamp((high + tile->twice_zero) >> 1, INT8_MIN, INT8_MAX);
+    return tk_saturate_half(high + tile->twice_zero);
 }
 
 /* The weights of four channels, `step` bytes from tap to tap, as words of two taps.  For outputs at

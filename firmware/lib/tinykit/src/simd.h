@@ -38,6 +38,13 @@ static inline int32_t tk_smmulr(int32_t a, int32_t b) {
     return result;
 }
 
+/* x / 2, downwards, clamped to int8. */
+static inline int8_t tk_saturate_half(int32_t x) {
+    int32_t result;
+    __asm__("ssat %0, #8, %1, asr #1" : "=r"(result) : "r"(x));
+    return (int8_t)result;
+}
+
 /* (a.low, b.low) and (a.high, b.high). */
 static inline uint32_t tk_pack_low(uint32_t a, uint32_t b) {
     uint32_t result;
@@ -113,6 +120,11 @@ static inline int32_t tk_smlatb(uint32_t a, uint32_t b, int32_t acc) {
 
 static inline int32_t tk_smlad(uint32_t a, uint32_t b, int32_t acc) {
     return tk_smlatt(a, b, tk_smlabb(a, b, acc));
+}
+
+static inline int8_t tk_saturate_half(int32_t x) {
+    x >>= 1;
+    return (int8_t)(x < INT8_MIN ? INT8_MIN : x > INT8_MAX ? INT8_MAX : x);
 }
 
 static inline uint32_t tk_pack_low(uint32_t a, uint32_t b) {
