@@ -43,7 +43,8 @@ class Measured:
     """What one inference takes; None for cycles where no table is published for the core.
 
     `macs` are those of the model as published, `macs_left` those that remain after the passes.
-    `exact` says whether the outputs for all `samples` samples are TensorFlow Lite Micro's.
+    `samples` are the instructions of each sample, `instructions` those of the first; `exact` says
+    whether the outputs for all of them are TensorFlow Lite Micro's.
     `schedule` describes the ops in order, with the bytes of the arena that they use.
     """
 
@@ -58,7 +59,7 @@ class Measured:
     layers: tuple[LayerCost, ...]
     memory: Footprint
     exact: bool
-    samples: int
+    samples: tuple[int, ...]
 
 
 def measure(
@@ -118,7 +119,7 @@ def measure(
         exact=all(
             np.array_equal(run.outputs, right) for run, right in zip(runs, golden, strict=True)
         ),
-        samples=len(samples),
+        samples=tuple(run.instructions for run in runs),
     )
 
 

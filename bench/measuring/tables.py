@@ -54,7 +54,8 @@ def _model(board: Board, result: Measured) -> dict[str, Any]:
         "variable_bytes": memory.variables,
         "stack_bytes": memory.stack,
         "exact": result.exact,
-        "samples": result.samples,
+        "samples": len(result.samples),
+        "instructions_of_samples": list(result.samples),
         "cmsis_nn_instructions": cmsis_nn(board.cpu, result.name),
         "flags": list(result.flags),
         "schedule": list(result.schedule),
@@ -76,7 +77,8 @@ def parts(
     found += [_summary(board, results), _memory(results)]
     if held:
         found.append(_bars(board, held))
-    found += [line for other in others for line in other.lines()]
+    if others:
+        found.append(_peers(results, others))
     table = published(board.cpu)
     found += [
         *(f"flags: {flags}" for flags in dict.fromkeys(f for r in results for f in r.flags)),
@@ -132,7 +134,7 @@ def _summary(board: Board, results: Sequence[Measured]) -> Table:
                 *([f"{result.macs_left:,}"] if folded else []),
                 *_cost(result.macs, result.instructions, result.cycles),
                 *map(_number, (memory.arena, memory.sram, memory.flash_code, memory.flash_weights)),
-                f"yes, {result.samples} samples" if result.exact else "NO",
+                f"yes, {len(result.samples)} samples" if result.exact else "NO",
                 _number(peer),
                 f"{100 * result.instructions / peer:.0f} %" if peer else "",
             )
@@ -160,6 +162,22 @@ def _memory(results: Sequence[Measured]) -> Table:
         for result in results
     )  # fmt: skip
     return Table(columns, rows, "memory, bytes")
+
+
+def _peers(results: Sequence[Measured], others: Sequence[Peer]) -> Table:
+    """Engines from PyPI; beside each count, ours as a share of it."""
+    own = {result.name: result.instructions for result in results}
+    columns = (
+        Column("engine"),
+        Column("model"),
+        *numbers("instructions", "ours of its"),
+        Column("said"),
+    )
+    rows = []
+    for peer in others:
+        share = f"{100 * own[peer.model] / peer.instructions:.0f} %" if peer.instructions else ""
+        rows.append((peer.engine, peer.model, _number(peer.instructions), share, peer.said))
+    return Table(columns, tuple(rows), "peers from PyPI")
 
 
 def _bars(board: Board, held: Sequence[Verdict]) -> Table:
