@@ -12,6 +12,8 @@ from bench.measuring.peers import Peer
 from tinykit.boards import Board
 from tinykit.report.report import Column, JsonValue, Table, numbers
 
+MOST = 12  # rows of a histogram
+
 
 def data(
     board: Board, results: Sequence[Measured], held: Sequence[Verdict], others: Sequence[Peer]
@@ -57,6 +59,10 @@ def _model(board: Board, result: Measured) -> dict[str, Any]:
         "samples": len(result.samples),
         "instructions_of_samples": list(result.samples),
         "cmsis_nn_instructions": cmsis_nn(board.cpu, result.name),
+        "histogram": {
+            name: {"executed": executed, "cycles": cycles}
+            for name, (executed, cycles) in result.histogram.items()
+        },
         "flags": list(result.flags),
         "schedule": list(result.schedule),
         "layers": [
@@ -74,6 +80,8 @@ def parts(
     found: list[Table | str] = []
     for result in results:
         found += [_layers(result), "schedule:", *(f"  {line}" for line in result.schedule), ""]
+        if result.histogram:
+            found.append(_histogram(result))
     found += [_summary(board, results), _memory(results)]
     if held:
         found.append(_bars(board, held))
@@ -101,6 +109,17 @@ def _layers(result: Measured) -> Table:
     cost = _cost(result.macs_left, result.instructions, result.cycles)
     total = ("total", "", f"{result.macs_left:,}", *cost)
     return Table(columns, rows, f"{result.name} on {result.board}", total)
+
+
+def _histogram(result: Measured) -> Table:
+    """The instructions that cost most; what is above one cycle each is where cycles can be won."""
+    columns = (Column("instruction"), *numbers("executed", "cycles", "beyond 1 each"))
+    costly = sorted(result.histogram.items(), key=lambda item: -item[1][1])
+    rows = tuple(
+        (name, f"{executed:,}", f"{cycles:,}", f"{cycles - executed:,}")
+        for name, (executed, cycles) in costly[:MOST]
+    )
+    return Table(columns, rows, f"{result.name}: the {MOST} instructions that cost most")
 
 
 def _cost(macs: int, instructions: int, cycles: int | None) -> tuple[str, str, str]:
