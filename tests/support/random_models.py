@@ -264,6 +264,7 @@ def reshape(draw: Draw, now: Current) -> None:
 
 
 Rule = Callable[[Draw, Current], None]
+Change = Callable[[Graph, np.random.Generator], None]
 SPATIAL: tuple[Rule, ...] = (conv2d, depthwise_conv2d, average_pool2d, max_pool2d)
 ANY_RANK: tuple[Rule, ...] = (fully_connected, add, mean, pad, softmax, quantize, relu, relu6,
                               reshape)  # fmt: skip
@@ -286,8 +287,13 @@ class RandomModel:
 
 
 @st.composite
-def models(draw: Draw, rules: tuple[Rule, ...] = RULES, length: int = 1) -> RandomModel:
-    """A chain of up to `length` operators drawn from `rules`, with three random inputs."""
+def models(
+    draw: Draw, rules: tuple[Rule, ...] = RULES, length: int = 1, change: Change | None = None
+) -> RandomModel:
+    """A chain of up to `length` operators drawn from `rules`, with three random inputs.
+
+    change: what is done to the file before it is written.
+    """
     graph = Graph()
     flat = not any(rule in SPATIAL for rule in rules) and draw(st.booleans())
     if flat:
@@ -314,6 +320,8 @@ def models(draw: Draw, rules: tuple[Rule, ...] = RULES, length: int = 1) -> Rand
     if not graph.operators:
         reshape(draw, now)
         graph.outputs = [now.tensor]
+    if change is not None:
+        change(graph, random)
     uniform = random.integers(-128, 128, shape).astype(np.int8)
     extreme = np.where(random.integers(0, 2, shape) == 0, -128, 127).astype(np.int8)
     narrow = np.clip(random.normal(zero, 8, shape), -128, 127).astype(np.int8)

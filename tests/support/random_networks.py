@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.support.networks import Network
+from tests.support.planted import with_dead_channels
 from tinykit.codegen import Compiled, compile_model
 from tinykit.errors import PlanError
 from tinykit.ir import Array, Graph
@@ -158,6 +159,8 @@ def trainings(draw: Draw) -> Training:
     net = draw(networks())
     plan = draw(plans())
     source = net.graph(net.ops[-1].outputs[0])
+    if draw(st.booleans()):
+        source = with_dead_channels(source, net.random)
     samples = net.inputs(6)
     labels = [i % 2 for i in range(2)]
     try:
