@@ -99,7 +99,8 @@ def _pool_window(draw: Draw, net: Network, x: str) -> dict[str, Any]:
     }
 
 
-KINDS = ("conv", "depthwise", "average", "max", "pad", "relu", "fork", "dense", "twice")
+KINDS = ("conv", "depthwise", "average", "max", "pad", "relu", "fork", "dense", "twice",
+         "transpose")  # fmt: skip
 
 
 def _layer(draw: Draw, net: Network, x: str, kind: str) -> str:
@@ -123,6 +124,8 @@ def _layer(draw: Draw, net: Network, x: str, kind: str) -> str:
         return net.relu(x, draw(st.sampled_from(["relu", "relu6"])))
     if kind == "dense":
         return net.dense(x, draw(st.integers(1, 6)), activation)
+    if kind == "transpose":
+        return net.transpose(x, (0, *draw(st.permutations((1, 2, 3)))))
     if kind == "fork":
         left = net.conv(x, channels, (3, 1), activation="none")
         right = x if draw(st.booleans()) else net.depthwise(x, 1, (1, 3), activation="none")

@@ -16,6 +16,7 @@ from tinykit.passes.fuse_activation import fuse_activations
 from tinykit.passes.fuse_pad import fuse_pads, sink_pads
 from tinykit.passes.identities import drop_identities, merge_reshapes
 from tinykit.passes.merge_channels import merge_channels
+from tinykit.passes.transposes import drop_transposes, merge_transposes
 
 Pass = Callable[[Graph], Graph]
 ShrinkingPass = Callable[[Graph, frozenset[str]], Graph]  # with the names of the layers that learn
@@ -23,6 +24,8 @@ NOTHING: frozenset[str] = frozenset()
 
 PASSES: tuple[Pass, ...] = (
     remove_dead_ops,
+    merge_transposes,
+    drop_transposes,
     merge_reshapes,
     drop_identities,
     sink_pads,
