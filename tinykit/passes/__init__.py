@@ -12,9 +12,11 @@ from tinykit.ir import Graph
 from tinykit.ops.registry import check_shapes
 from tinykit.passes.dead import remove_dead_ops
 from tinykit.passes.fold_channels import fold_channels
+from tinykit.passes.fold_constants import fold_constants
 from tinykit.passes.fuse_activation import fuse_activations
 from tinykit.passes.fuse_pad import fuse_pads, sink_pads
 from tinykit.passes.identities import drop_identities, merge_reshapes
+from tinykit.passes.lookups import use_lookups
 from tinykit.passes.merge_channels import merge_channels
 from tinykit.passes.transposes import drop_transposes, merge_transposes
 
@@ -33,8 +35,10 @@ PASSES: tuple[Pass, ...] = (
     fuse_activations,
 )
 SHRINKING: tuple[ShrinkingPass, ...] = (
+    fold_constants,
     fold_channels,
     merge_channels,
+    use_lookups,
 )
 
 

@@ -90,7 +90,7 @@ def bundles(graph: Graph, learns: frozenset[str]) -> list[Bundle]:
                 readers += [op] if reads else []
             elif reads or makes:
                 carriers.append(op)
-        if not any(op.name in learns or len(op.inputs) > 3 for op in readers):
+        if makers and not any(op.name in learns or len(op.inputs) > 3 for op in readers):
             channels = graph[names[0]].shape[-1]
             parts = (tuple(makers), tuple(carriers), tuple(readers))
             found.append(Bundle(tuple(names), channels, *parts))
