@@ -21,7 +21,7 @@ from tinykit.schedule.parameters import ParameterBlock, parameter_block
 from tinykit.training.autodiff import differentiate
 from tinykit.training.calibrate import calibrate
 from tinykit.training.channel_order import order_channels
-from tinykit.training.plan import Plan
+from tinykit.training.plan import Plan, learning
 from tinykit.training.trainable import make_trainable
 
 Progress = Callable[[str, int, int], None]
@@ -77,7 +77,7 @@ def compile_model(
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise ModelError(f"{graph.name}: models with one input and one output are supported")
     choices = {} if plan is None else plan.resolve(graph)
-    graph = shrink(graph, frozenset(name for name, choice in choices.items() if choice.trains))
+    graph = shrink(graph, learning(choices))
     train = None
     if plan is not None:
         graph = make_trainable(order_channels(graph, choices), choices)
