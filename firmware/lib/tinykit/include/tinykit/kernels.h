@@ -39,12 +39,14 @@ typedef struct {
     const int32_t *multiplier;  /* [O], or [1] unless per_channel */
     const int8_t *shift;        /* likewise */
     uint16_t input_channels, split, output_channels;
-    int16_t input_zero_point;   /* subtracted from inputs; 0 where the biases contain its part */
+    int16_t input_zero_point; /* subtracted from inputs; 0 where the biases contain its part */
     int16_t output_zero_point;
-    int8_t padding;             /* the input that padding stands for: its zero point */
+    int8_t padding; /* the input that padding stands for: its zero point */
     int8_t activation_min, activation_max;
     uint8_t per_channel;
-    uint8_t sums;               /* TK_SUMS_… */
+    uint8_t sums;       /* TK_SUMS_… */
+    uint8_t neighbours; /* 1: with int8 inputs, the products of positions 2i and 2i + 1
+                         * together fit in int16 */
 } tk_conv2d;
 
 /* DEPTHWISE_CONV_2D.  Output channel o sees input channel o / (O / C).
@@ -60,7 +62,7 @@ typedef struct {
     int16_t input_zero_point, output_zero_point;
     int8_t activation_min, activation_max;
     uint8_t per_channel;
-    uint8_t sums;               /* TK_SUMS_… */
+    uint8_t sums; /* TK_SUMS_… */
 } tk_depthwise_conv2d;
 
 /* AVERAGE_POOL_2D and MAX_POOL_2D. */

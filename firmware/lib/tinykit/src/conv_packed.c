@@ -1,0 +1,43 @@
+/* What conv_block_v6m.S and conv_block_v7m.S leave to C. */
+#include "conv_packed.h"
+
+#if TK_PACKED
+
+static int8_t output_of(const tk_block *b, int32_t acc, int32_t multiplier, int32_t shift) {
+    const tk_output_range range = tk_range_of(INT8_MIN, INT8_MAX, b->twice_zero >> 1);
+    return (int8_t)tk_requantize(acc, multiplier, shift, &range);
+}
+
+void tk_block_channel(tk_block *b, const int32_t *sums) {
+    int8_t *y = b->output++;
+    for (int32_t pixel = 0; pixel < 4; pixel++, y += b->channels) {
+        *y = output_of(b, sums[pixel], *b->multiplier, *b->shift);
+    }
+    b->multiplier += b->step / 4;
+    b->shift += b->step / 4;
+}
+
+void tk_block_1(const tk_block *b) {
+    const int32_t bytes = 2 * (int32_t)(b->end - b->patch);
+    const int32_t rest = 2 * (int32_t)(b->rest_end - b->end);
+    const int8_t *w = b->weights + bytes, *w_rest = b->weights_rest + rest;
+    const int32_t step = b->step / 8;
+    for (int32_t o = 0; o < b->channels; o += 4, w += 2 * bytes, w_rest += 2 * rest) {
+        const int32_t left = tk_min(b->channels - o, 4);
+        const int32_t after = left > 2; /* a second pair */
+        int32_t sums[4] = {0, 0, 0, 0};
+        if (bytes > 0) {
+            tk_dot_4(b->end, w, w + after * bytes, -bytes, sums);
+        }
+        if (rest > 0) {
+            tk_dot_4(b->rest_end, w_rest, w_rest + after * rest, -rest, sums);
+        }
+        for (int32_t i = 0; i < left; i++) {
+            const int32_t acc = (int32_t)((uint32_t)sums[i] + (uint32_t)b->bias[o + i]);
+            const int32_t at = (o + i) * step;
+            b->output[o + i] = output_of(b, acc, b->multiplier[at], b->shift[at]);
+        }
+    }
+}
+
+#endif
