@@ -36,8 +36,9 @@ typedef struct {
     int32_t neighbours; /* packed patches: products of two positions fit in int16 together */
 } tk_block;
 
-/* Cores without the DSP instructions take four pixels from packed patches (conv_packed.h). */
-#if defined(__thumb__) && !TK_DSP
+/* Cores without the DSP instructions take four pixels from packed patches (conv_packed.h).  A host
+ * build with TK_PACKED_EMULATED=1 takes the same way through plain C. */
+#if (defined(__thumb__) && !TK_DSP) || (defined(TK_PACKED_EMULATED) && TK_PACKED_EMULATED)
 #define TK_PACKED 1
 #else
 #define TK_PACKED 0

@@ -9,6 +9,7 @@
  * Four pixels x one channel: 2.3 instructions for a multiply-accumulate, or 3.1 where the products
  * of two positions do not fit in int16 together; one pixel x four channels: 3.6. */
 #if defined(__thumb__) && !defined(__thumb2__)
+#include "requantize_v6m.h"
 
     .syntax unified
     .thumb
@@ -86,41 +87,6 @@
     ldr     r6, [sp, #\bytes]
     subs    r6, r6, r7
     str     r6, [sp, #\next]
-    .endm
-
-/* The sum in r0 to an output at r6, which goes on to the next pixel: multiplier in r3 (lower half)
- * and r4, right shift less one in r5, 2 * zero point + 1 in r12, 2^14 in lr, channels in r7. */
-    .macro requantize
-    sxth    r1, r0
-    subs    r0, r0, r1
-    asrs    r0, r0, #16
-    movs    r2, r1
-    muls    r2, r3, r2
-    asrs    r2, r2, #16
-    muls    r1, r4, r1
-    adds    r2, r2, r1
-    movs    r1, r0
-    muls    r1, r3, r1
-    adds    r2, r2, r1
-    muls    r0, r4, r0
-    add     r2, r2, lr
-    asrs    r2, r2, #15
-    lsls    r0, r0, #1
-    adds    r0, r0, r2 /* round(sum * multiplier / 2^31) */
-    asrs    r1, r0, #31
-    adds    r0, r0, r1
-    asrs    r0, r0, r5
-    add     r0, r0, r12
-    asrs    r0, r0, #1
-    sxtb    r1, r0
-    cmp     r1, r0
-    beq     .Lfits\@
-    asrs    r0, r0, #31
-    movs    r1, #127
-    eors    r0, r0, r1
-.Lfits\@:
-    strb    r0, [r6]
-    adds    r6, r6, r7
     .endm
 
 /* ---- four pixels ---- */
@@ -271,12 +237,13 @@ tk_block_4:
     str     r7, [sp, #OUTPUT]
     ldr     r7, [sp, #CHANNELS]
     requantize
-    mov     r0, r8
+    strb    r0, [r6]
+    .irp    sum, r8, r9, r10
+    mov     r0, \sum
+    adds    r6, r6, r7
     requantize
-    mov     r0, r9
-    requantize
-    mov     r0, r10
-    requantize
+    strb    r0, [r6]
+    .endr
 .Lnext:
     ldr     r0, [sp, #LEFT]
     subs    r0, r0, #1

@@ -17,6 +17,41 @@ void tk_block_channel(tk_block *b, const int32_t *sums) {
     b->shift += b->step / 4;
 }
 
+#if !defined(__thumb__) /* what the assembly does */
+void tk_dot_4(const int16_t *x, const int8_t *weights, const int8_t *weights_after, int32_t bytes,
+              int32_t *sums) {
+    for (; bytes < 0; bytes += 2) {
+        const int32_t value = x[bytes / 2];
+        const int8_t *const w[4] = {weights, weights + 1, weights_after, weights_after + 1};
+        for (int32_t i = 0; i < 4; i++) {
+            sums[i] = (int32_t)((uint32_t)sums[i] + (uint32_t)(value * w[i][bytes]));
+        }
+    }
+}
+
+void tk_block_4(const tk_block *block) {
+    tk_block b = *block;
+    const int32_t *const patch = (const int32_t *)(const void *)b.patch;
+    const int32_t first = (int32_t)(b.end - b.patch) / 4, all = (int32_t)(b.rest_end - b.patch) / 4;
+    b.step /= 2;
+    for (int32_t o = 0; o < b.channels; o++) {
+        const int8_t *w = b.weights + o / 2 * 2 * first + o % 2;
+        const int8_t *rest = b.weights_rest + o / 2 * 2 * (all - first) + o % 2;
+        int32_t sums[4];
+        for (int32_t pixel = 0; pixel < 4; pixel++) {
+            uint32_t acc = (uint32_t)b.bias[o];
+            for (int32_t i = 0; i < all; i++) {
+                const int32_t word = patch[2 * i + pixel / 2], low = (int16_t)(word & 0xFFFF);
+                const int32_t x = pixel % 2 != 0 ? (word - low) / 65536 : low;
+                acc += (uint32_t)(x * (i < first ? w[2 * i] : rest[2 * (i - first)]));
+            }
+            sums[pixel] = (int32_t)acc;
+        }
+        tk_block_channel(&b, sums);
+    }
+}
+#endif
+
 void tk_block_1(const tk_block *b) {
     const int32_t bytes = 2 * (int32_t)(b->end - b->patch);
     const int32_t rest = 2 * (int32_t)(b->rest_end - b->end);

@@ -1,4 +1,5 @@
 /* DEPTHWISE_CONV_2D, int8. */
+#include "depthwise_packed.h"
 #include "planes.h"
 #include "rows.h"
 #include "tinykit/kernels.h"
@@ -81,6 +82,31 @@ static void row_planes(const tk_depthwise_conv2d *conv, const block *b, const in
 }
 #endif
 
+#if TK_DSP || TK_PACKED
+/* Outputs [0, n) within the layer's activation range. */
+static void clamp_outputs(const tk_depthwise_conv2d *conv, int8_t *output, int32_t n) {
+    const int32_t low = conv->activation_min, high = conv->activation_max;
+    if (low > INT8_MIN || high < INT8_MAX) {
+        for (int32_t i = 0; i < n; i++) {
+            output[i] = (int8_t)tk_clamp(output[i], low, high);
+        }
+    }
+}
+#endif
+
+#if TK_PACKED
+/* `rows` rows by packed planes; 0: not for this layer. */
+static int rows_packed(const tk_depthwise_conv2d *conv, const int8_t *input, int32_t ring,
+                       int32_t oy, int32_t rows, int8_t *output, int16_t *scratch) {
+    if (!tk_packed_serves(conv)) {
+        return 0;
+    }
+    tk_packed_depthwise(conv, input, ring, oy, rows, output, (int32_t *)(void *)scratch);
+    clamp_outputs(conv, output, rows * conv->window->output_width * conv->output_channels);
+    return 1;
+}
+#endif
+
 /* The rows of a layer: what does not change from row to row. */
 static void row(const tk_depthwise_conv2d *conv, const tk_output *finish, const int8_t *input,
                 int32_t ring, int32_t oy, int8_t *output, int16_t *planes) {
@@ -109,12 +135,7 @@ static void row(const tk_depthwise_conv2d *conv, const tk_output *finish, const 
         }
     }
 #if TK_DSP
-    const int32_t low = conv->activation_min, high = conv->activation_max;
-    if (low > INT8_MIN || high < INT8_MAX) {
-        for (int32_t i = 0; i < w->output_width * conv->output_channels; i++) {
-            output[i] = (int8_t)tk_clamp(output[i], low, high);
-        }
-    }
+    clamp_outputs(conv, output, w->output_width * conv->output_channels);
 #endif
 }
 
@@ -126,6 +147,11 @@ static tk_output finish_of(const tk_depthwise_conv2d *conv) {
 
 void tk_depthwise_conv2d_row_s8(const tk_depthwise_conv2d *conv, const int8_t *input, int32_t ring,
                                 int32_t oy, int8_t *output, int16_t *scratch) {
+#if TK_PACKED
+    if (rows_packed(conv, input, ring, oy, 1, output, scratch)) {
+        return;
+    }
+#endif
     const tk_output finish = finish_of(conv);
     row(conv, &finish, input, ring, oy, output, scratch);
 }
@@ -133,6 +159,11 @@ void tk_depthwise_conv2d_row_s8(const tk_depthwise_conv2d *conv, const int8_t *i
 void tk_depthwise_conv2d_s8(const tk_depthwise_conv2d *conv, const int8_t *input, int8_t *output,
                             int16_t *scratch) {
     const tk_window *w = conv->window;
+#if TK_PACKED
+    if (rows_packed(conv, input, w->input_height, 0, w->output_height, output, scratch)) {
+        return;
+    }
+#endif
     const tk_output finish = finish_of(conv);
     for (int32_t oy = 0; oy < w->output_height; oy++) {
         row(conv, &finish, input, w->input_height, oy, output, scratch);
