@@ -305,17 +305,19 @@ tk_dot_4:
     movs    r3, r2
     adds    r2, r1, #1
     adds    r4, r3, #1
-    lsls    r7, r5, #29
-    beq     .Lfours
+.Ltwo: /* until a multiple of 8 positions is left */
+    lsls    r7, r5, #28
+    beq     .Leight
     position
     position
+    bne     .Ltwo
+    b       .Lstore
+.Leight:
+    .rept   8
+    position
+    .endr
     beq     .Lstore
-.Lfours:
-    position
-    position
-    position
-    position
-    bne     .Lfours
+    b       .Leight
 .Lstore:
     ldr     r0, [sp, #36]
     mov     r4, r8
@@ -330,4 +332,95 @@ tk_dot_4:
     mov     r11, r7
     pop     {r4-r7, pc}
     .size   tk_dot_4, . - tk_dot_4
+
+/* r0: tk_block, whose multiplier, shift and output move on, with a halved step; r1: sums, r2: how
+ * many, all of channels of one pixel. */
+    .section .text.tk_block_outputs, "ax", %progbits
+    .balign 4
+    .global tk_block_outputs
+    .type   tk_block_outputs, %function
+    .thumb_func
+tk_block_outputs:
+    push    {r0, r4-r7, lr}
+    mov     r4, r8
+    mov     r5, r9
+    mov     r6, r10
+    mov     r7, r11
+    push    {r4-r7}
+    movs    r7, r1
+    ldr     r6, [r0, #OUTPUT]
+    adds    r2, r2, r6
+    mov     r11, r2
+    ldr     r1, [r0, #MULTIPLIER]
+    mov     r8, r1
+    ldr     r1, [r0, #SHIFT]
+    mov     r9, r1
+    ldr     r1, [r0, #STEP]
+    mov     r10, r1
+    ldr     r1, [r0, #TWICE_ZERO]
+    mov     r12, r1
+    movs    r0, #1
+    lsls    r0, r0, #14
+    mov     lr, r0
+.Loutput:
+    mov     r1, r8
+    ldr     r3, [r1]
+    add     r8, r8, r10
+    mov     r1, r9
+    movs    r5, #0
+    ldrsb   r5, [r1, r5]
+    mvns    r5, r5
+    mov     r2, r10
+    lsrs    r2, r2, #2
+    add     r9, r9, r2
+    lsrs    r4, r3, #16
+    uxth    r3, r3
+    ldm     r7!, {r0}
+    requantize
+    strb    r0, [r6]
+    adds    r6, r6, #1
+    cmp     r6, r11
+    bne     .Loutput
+    ldr     r0, [sp, #16]
+    str     r6, [r0, #OUTPUT]
+    mov     r1, r8
+    str     r1, [r0, #MULTIPLIER]
+    mov     r1, r9
+    str     r1, [r0, #SHIFT]
+    pop     {r4-r7}
+    mov     r8, r4
+    mov     r9, r5
+    mov     r10, r6
+    mov     r11, r7
+    pop     {r0, r4-r7, pc}
+    .size   tk_block_outputs, . - tk_block_outputs
+
+/* ---- filling patches ---- */
+
+/* r0: to, r1, r2: ends of two pixels' inputs, r3: how many, negative; on the stack: what is added
+ * to each word. */
+    .section .text.tk_packed_fours, "ax", %progbits
+    .balign 4
+    .global tk_packed_fours
+    .type   tk_packed_fours, %function
+    .thumb_func
+tk_packed_fours:
+    push    {r4-r6, lr}
+    ldr     r6, [sp, #16]
+.Lfour:
+    .irp    at, 0, 8, 16, 24
+    ldrsb   r4, [r1, r3]
+    ldrsb   r5, [r2, r3]
+    lsls    r5, r5, #16
+    adds    r4, r4, r5
+    adds    r4, r4, r6
+    str     r4, [r0, #\at]
+    .if     \at == 24
+    adds    r0, r0, #32
+    .endif
+    adds    r3, r3, #1
+    .endr
+    bne     .Lfour
+    pop     {r4-r6, pc}
+    .size   tk_packed_fours, . - tk_packed_fours
 #endif

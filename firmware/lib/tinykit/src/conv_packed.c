@@ -52,25 +52,34 @@ void tk_block_4(const tk_block *block) {
 }
 #endif
 
-void tk_block_1(const tk_block *b) {
-    const int32_t bytes = 2 * (int32_t)(b->end - b->patch);
-    const int32_t rest = 2 * (int32_t)(b->rest_end - b->end);
-    const int8_t *w = b->weights + bytes, *w_rest = b->weights_rest + rest;
-    const int32_t step = b->step / 8;
-    for (int32_t o = 0; o < b->channels; o += 4, w += 2 * bytes, w_rest += 2 * rest) {
-        const int32_t left = tk_min(b->channels - o, 4);
-        const int32_t after = left > 2; /* a second pair */
-        int32_t sums[4] = {0, 0, 0, 0};
+void tk_block_1(const tk_block *block) {
+    tk_block b = *block;
+    const int32_t bytes = 2 * (int32_t)(b.end - b.patch);
+    const int32_t rest = 2 * (int32_t)(b.rest_end - b.end);
+    const int8_t *w = b.weights + bytes, *w_rest = b.weights_rest + rest;
+    b.step /= 2;
+    for (int32_t left = b.channels; left > 0; left -= 4, w += 2 * bytes, w_rest += 2 * rest) {
+        const int32_t n = tk_min(left, 4), after = left > 2; /* a second pair */
+        int32_t sums[4];
+        sums[0] = b.bias[0];
+        sums[1] = n > 1 ? b.bias[1] : 0;
+        sums[2] = n > 2 ? b.bias[2] : 0;
+        sums[3] = n > 3 ? b.bias[3] : 0;
+        b.bias += 4;
         if (bytes > 0) {
-            tk_dot_4(b->end, w, w + after * bytes, -bytes, sums);
+            tk_dot_4(b.end, w, w + after * bytes, -bytes, sums);
         }
         if (rest > 0) {
-            tk_dot_4(b->rest_end, w_rest, w_rest + after * rest, -rest, sums);
+            tk_dot_4(b.rest_end, w_rest, w_rest + after * rest, -rest, sums);
         }
-        for (int32_t i = 0; i < left; i++) {
-            const int32_t acc = (int32_t)((uint32_t)sums[i] + (uint32_t)b->bias[o + i]);
-            const int32_t at = (o + i) * step;
-            b->output[o + i] = output_of(b, acc, b->multiplier[at], b->shift[at]);
+#if defined(__thumb__) && !defined(__thumb2__)
+        if (!b.wide) {
+            tk_block_outputs(&b, sums, n);
+            continue;
+        }
+#endif
+        for (int32_t i = 0; i < n; i++, b.multiplier += b.step / 4, b.shift += b.step / 4) {
+            *b.output++ = output_of(&b, sums[i], *b.multiplier, *b.shift);
         }
     }
 }

@@ -15,6 +15,13 @@ void tk_dot_4(const int16_t *x, const int8_t *weights, const int8_t *weights_aft
 /* The outputs of channel 0 of a block's four pixels; moves the block to the next channel. */
 void tk_block_channel(tk_block *block, const int32_t *sums);
 
+/* ARMv6-M: the outputs of n channels of one pixel, whose sums are below 2^30; moves the block on.
+ */
+void tk_block_outputs(tk_block *block, const int32_t *sums, int32_t n);
+
+/* ARMv6-M: copies n positions, a multiple of 4, of two pixels that end at a and b; n: negative. */
+int32_t *tk_packed_fours(int32_t *to, const int8_t *a, const int8_t *b, int32_t n, int32_t offset);
+
 static inline int32_t tk_two_pixels(int32_t a, int32_t b) {
     return a + b * 65536;
 }
@@ -24,6 +31,15 @@ static inline int32_t tk_two_pixels(int32_t a, int32_t b) {
 static inline int32_t *tk_packed_copy(int32_t *to, const int8_t *a, const int8_t *b, int32_t n,
                                       int32_t offset) {
     if (a != NULL && b != NULL) {
+#if defined(__thumb__) && !defined(__thumb2__)
+        if (n >= 8) {
+            const int32_t fours = n & ~3;
+            to = tk_packed_fours(to, a + fours, b + fours, -fours, offset);
+            a += fours;
+            b += fours;
+            n -= fours;
+        }
+#endif
         for (; n >= 2; n -= 2, a += 2, b += 2, to += 4) {
             to[0] = tk_two_pixels(a[0], b[0]) + offset;
             to[2] = tk_two_pixels(a[1], b[1]) + offset;
