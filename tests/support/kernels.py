@@ -35,7 +35,14 @@ VARIANTS = (
 )  # code for cores that this machine does not have
 ROW_FORMS = {
     f"tk_{name}_s8": f"tk_{name}_row_s8"
-    for name in ("conv2d", "depthwise_conv2d", "average_pool2d", "max_pool2d", "pad")
+    for name in (
+        "conv2d",
+        "depthwise_conv2d",
+        "depthwise_conv2d_3x3",
+        "average_pool2d",
+        "max_pool2d",
+        "pad",
+    )
 }
 CTYPES: dict[str, Any] = {
     "int8_t": ctypes.c_int8,

@@ -1,5 +1,6 @@
 /* ADD, int8. */
 #include "requantize.h"
+#include "simd.h"
 #include "tinykit/kernels.h"
 
 /* x - zero_point with 20 fractional bits, rescaled.  The input with the larger scale has the
@@ -11,7 +12,58 @@ static inline int32_t scaled(int32_t x, int32_t multiplier, int shift) {
     return tk_multiply(x * (1 << 20), multiplier, shift);
 }
 
+#if TK_DSP
+/* One input as the fast loop takes it. */
+typedef struct {
+    const int8_t *x;
+    int32_t zero_point, multiplier, shift;
+    int32_t rewind; /* bytes to go back after `size` elements: of the input that repeats */
+} addend;
+
+static int is_half(const addend *a) {
+    return a->multiplier == 1 << 30 && a->shift == 0;
+}
+
+/* Sums of `half`, whose multiplier is 1/2, and `other`; the output's multiplier shifts right. */
+static void add_half(const tk_add *add, addend half, addend other, int8_t *output) {
+    /* (x - zero_point) * 2^21: SMMULR of it is TFLite's doubling high multiply of x * 2^20.  A
+     * second multiplier of 1/2 is taken twice as large, and halved by its rounding shift. */
+    const int32_t bits = is_half(&other) ? 22 : 21;
+    const int32_t start = -other.zero_point * (1 << bits);
+    const int32_t right = is_half(&other) ? 0 : -other.shift - 1;
+    const int32_t half_start = -half.zero_point * (1 << 19);
+    const int32_t output_right = -add->output_shift - 1;
+    const int32_t twice_zero = 2 * add->output_zero_point + 1;
+    for (uint32_t repeat = 0; repeat < add->repeats; repeat++) {
+        for (const int8_t *end = output + add->size; output != end; output++) {
+            int32_t t = tk_smmulr(start + *other.x++ * (1 << bits), other.multiplier);
+            t = (t + (t >> 31)) >> right;
+            const int32_t sum = half_start + *half.x++ * (1 << 19) + ((t + 1) >> 1);
+            t = tk_smmulr(sum * 2, add->output_multiplier);
+            t = (t + (t >> 31)) >> output_right;
+            *output = tk_saturate_half(t + twice_zero);
+        }
+        half.x -= half.rewind;
+        other.x -= other.rewind;
+    }
+}
+#endif
+
 void tk_add_s8(const tk_add *add, const int8_t *a, const int8_t *b, int8_t *output) {
+#if TK_DSP
+    const addend first = {a, add->zero_point_a, add->multiplier_a, add->shift_a, 0};
+    const addend second = {b, add->zero_point_b, add->multiplier_b, add->shift_b,
+                           (int32_t)add->size};
+    if (add->output_shift < 0 && (is_half(&first) || is_half(&second))) {
+        add_half(add, is_half(&first) ? first : second, is_half(&first) ? second : first, output);
+        const int32_t low = add->activation_min, high = add->activation_max;
+        for (uint32_t i = 0; i < add->repeats * add->size && (low > INT8_MIN || high < INT8_MAX);
+             i++) {
+            output[i] = (int8_t)tk_clamp(output[i], low, high);
+        }
+        return;
+    }
+#endif
     const tk_output_range range =
         tk_range_of(add->activation_min, add->activation_max, add->output_zero_point);
     const int32_t zero_a = add->zero_point_a;

@@ -296,6 +296,10 @@ void tk_packed_depthwise(const tk_depthwise_conv2d *conv, const int8_t *input, i
             area_outputs(&s, &now, output + (y * width + x) * channels);
         }
     }
+    const int32_t low = conv->activation_min, high = conv->activation_max;
+    for (int32_t i = 0; i < rows * width * channels && (low > INT8_MIN || high < INT8_MAX); i++) {
+        output[i] = (int8_t)tk_clamp(output[i], low, high);
+    }
 }
 
 #endif

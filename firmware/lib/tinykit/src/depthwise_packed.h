@@ -36,15 +36,8 @@ void tk_packed_3x3(const tk_packed_tile *tile);
 /* A sum of a `wide` tile. */
 int32_t tk_packed_output(const tk_packed_tile *tile, int32_t acc);
 
-/* All output rows from oy on (rows: how many), of a layer that tk_packed_serves. */
+/* `rows` output rows from oy on; plane: TK_PLANE_AREA words. */
 void tk_packed_depthwise(const tk_depthwise_conv2d *conv, const int8_t *input, int32_t ring,
                          int32_t oy, int32_t rows, int8_t *output, int32_t *plane);
-
-static inline int tk_packed_serves(const tk_depthwise_conv2d *conv) {
-    const tk_window *w = conv->window;
-    return w->kernel_height == 3 && w->kernel_width == 3 && w->dilation_height == 1 &&
-           w->dilation_width == 1 && conv->input_channels == conv->output_channels &&
-           w->stride_width < TK_PLANE_WIDTH / 2;
-}
 
 #endif
