@@ -16,7 +16,7 @@ from tinykit.errors import ModelError
 from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Address, Call, Cost, Field, Operator, Struct, Table
 from tinykit.ops.convolution_gradient import convolution_gradient
-from tinykit.ops.convolution_sums import folded_bias, sums_class
+from tinykit.ops.convolution_sums import folded_bias, neighbours_fit, sums_class
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import activation_range, exact, quantize_multipliers, requantize
 from tinykit.ops.window import Pair, Window
@@ -176,6 +176,7 @@ def convolution_call(
         "activation_max": high,
         "per_channel": int(len(multipliers[0]) > 1),
         "sums": sums_class(graph, op, multipliers[1], axis=0),
+        "neighbours": int(folded is not None and neighbours_fit(graph, op)),
     }
     return Call(
         "tk_conv2d_s8",

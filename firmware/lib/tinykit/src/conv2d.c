@@ -1,4 +1,5 @@
 /* CONV_2D and FULLY_CONNECTED, int8. */
+#include "conv_packed.h"
 #include "patch.h"
 #include "rows.h"
 #include "tinykit/kernels.h"
@@ -67,6 +68,7 @@ static void layer_of(const tk_conv2d *conv, layer *l) {
         .channels = conv->output_channels,
         .pairs = conv->output_channels / 2,
         .wide = conv->sums != TK_SUMS_NARROW,
+        .neighbours = conv->neighbours,
     };
 }
 
@@ -80,13 +82,13 @@ static void finish_block(const tk_conv2d *conv, layer *l, int16_t *patch, int32_
     b->output = output;
     int32_t done = 0;
 #if TK_BLOCK_ASSEMBLY
-    if (conv->sums != TK_SUMS_ANY && b->pairs > 0) {
+    if (TK_PACKED || (conv->sums != TK_SUMS_ANY && b->pairs > 0)) {
         if (count == 4) {
             tk_block_4(b);
         } else {
             tk_block_1(b);
         }
-        done = 2 * b->pairs;
+        done = TK_PACKED ? conv->output_channels : 2 * b->pairs;
         const int32_t low = conv->activation_min, high = conv->activation_max;
         if (low > INT8_MIN || high < INT8_MAX) {
             for (int32_t i = 0; i < count * conv->output_channels; i++) {
@@ -205,6 +207,51 @@ static int fill_4(const tk_conv2d *conv, const layer *l, const int8_t *input, co
 }
 #endif
 
+#if TK_PACKED
+/* Fills a pair of pixels, 0 and 1 or 2 and 3, of a packed patch with what they see. */
+static void fill_pair(const tk_conv2d *conv, const layer *l, const int8_t *input, const tk_view *a,
+                      const tk_view *b, int32_t *patch) {
+    const tk_window *w = conv->window;
+    const int32_t channels = conv->input_channels, split = conv->split, width = w->kernel_width;
+    const int32_t zero = -conv->input_zero_point, padding = conv->padding + zero;
+    const int run = split == channels && w->dilation_width == 1 && a->kx.first + b->kx.first == 0 &&
+                    a->kx.last == width && b->kx.last == width;
+    int32_t *first = patch, *rest = patch + 2 * ((l->first + 1) & ~1);
+    tk_row_walk rows = a->rows;
+    for (int32_t ky = 0; ky < w->kernel_height; ky++) {
+        const int inside = ky >= a->ky.first && ky < a->ky.last;
+        const int8_t *row = input + rows.offset;
+        if (inside) {
+            tk_next_row(&rows);
+            if (run) {
+                first = tk_packed_copy(first, row + a->column, row + b->column, width * channels,
+                                       tk_two_pixels(zero, zero));
+                continue;
+            }
+        }
+        for (int32_t kx = 0; kx < width; kx++) {
+            const int in_a = inside && kx >= a->kx.first && kx < a->kx.last;
+            const int in_b = inside && kx >= b->kx.first && kx < b->kx.last;
+            const int32_t step = w->dilation_width * channels;
+            const int8_t *x = in_a ? row + a->column + (kx - a->kx.first) * step : NULL;
+            const int8_t *y = in_b ? row + b->column + (kx - b->kx.first) * step : NULL;
+            const int32_t offset = tk_two_pixels(in_a ? zero : padding, in_b ? zero : padding);
+            first = tk_packed_copy(first, x, y, split, offset);
+            if (split < channels) {
+                rest = tk_packed_copy(rest, x != NULL ? x + split : NULL,
+                                      y != NULL ? y + split : NULL, channels - split, offset);
+            }
+        }
+    }
+    if (l->first % 2 != 0) { /* for it the weight is zero */
+        *first = 0;
+    }
+    if (l->rest % 2 != 0) {
+        *rest = 0;
+    }
+}
+#endif
+
 /* Pixels ox … ox + 3, or ox alone, of the row that `view` stands for. */
 static void pixels(const tk_conv2d *conv, layer *l, const int8_t *input, tk_view *view, int32_t ox,
                    int32_t count, int16_t *patch, int8_t *output) {
@@ -216,6 +263,18 @@ static void pixels(const tk_conv2d *conv, layer *l, const int8_t *input, tk_view
         (ox + 3) * w->stride_width - w->pad_left + (w->kernel_width - 1) * w->dilation_width;
     if (count == 4 && view->kx.first == 0 && right < w->input_width &&
         fill_4(conv, l, input, view, patch)) {
+        finish_block(conv, l, patch, count, output);
+        return;
+    }
+#endif
+#if TK_PACKED
+    for (int32_t pixel = 0; pixel < count && count == 4; pixel += 2) {
+        tk_view next = *view;
+        tk_view_column(&next, w, channels, ox + pixel + 1);
+        tk_view_column(view, w, channels, ox + pixel);
+        fill_pair(conv, l, input, view, &next, (int32_t *)(void *)patch + pixel / 2);
+    }
+    if (count == 4) {
         finish_block(conv, l, patch, count, output);
         return;
     }

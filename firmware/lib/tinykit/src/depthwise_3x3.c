@@ -1,5 +1,6 @@
 /* DEPTHWISE_CONV_2D of 3x3 windows, undilated, where each input channel makes one output channel:
- * with the DSP instructions four channels side by side, in place; else as any other window. */
+ * with the DSP instructions four channels side by side, in place; without them by packed planes. */
+#include "depthwise_packed.h"
 #include "simd.h"
 #include "tinykit/kernels.h"
 
@@ -159,6 +160,20 @@ void tk_depthwise_conv2d_3x3_s8(const tk_depthwise_conv2d *conv, const int8_t *i
         tk_depthwise_conv2d_3x3_row_s8(conv, input, w->input_height, oy, output, scratch);
         output += w->output_width * conv->output_channels;
     }
+}
+
+#elif TK_PACKED
+
+void tk_depthwise_conv2d_3x3_row_s8(const tk_depthwise_conv2d *conv, const int8_t *input,
+                                    int32_t ring, int32_t oy, int8_t *output, int16_t *scratch) {
+    tk_packed_depthwise(conv, input, ring, oy, 1, output, (int32_t *)(void *)scratch);
+}
+
+void tk_depthwise_conv2d_3x3_s8(const tk_depthwise_conv2d *conv, const int8_t *input,
+                                int8_t *output, int16_t *scratch) {
+    const tk_window *w = conv->window;
+    tk_packed_depthwise(conv, input, w->input_height, 0, w->output_height, output,
+                        (int32_t *)(void *)scratch);
 }
 
 #else

@@ -44,7 +44,9 @@ typedef struct {
     int8_t padding; /* the input that padding stands for: its zero point */
     int8_t activation_min, activation_max;
     uint8_t per_channel;
-    uint8_t sums; /* TK_SUMS_… */
+    uint8_t sums;       /* TK_SUMS_… */
+    uint8_t neighbours; /* 1: with int8 inputs, the products of positions 2i and 2i + 1
+                         * together fit in int16 */
 } tk_conv2d;
 
 /* DEPTHWISE_CONV_2D.  Output channel o sees input channel o / (O / C).
