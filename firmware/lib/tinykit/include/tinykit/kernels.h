@@ -115,8 +115,9 @@ typedef struct {
  * at input + (y % ring) * W * C.  A whole tensor is a ring of H rows.  The second form of each
  * kernel makes all rows from a whole tensor. */
 
-/* scratch: the patches of four pixels (of one, in maps less than 4 wide) as int16:
- * 8 (or 2) * (up2(KH * KW * K) + up2(KH * KW * (C - K))) bytes. */
+/* scratch: the patches of four pixels (of one, in maps less than 4 wide) as int16, or as int8 with
+ * Helium: 4 (or 1) * max(2 * (up2(KH * KW * K) + up2(KH * KW * (C - K))),
+ * up16(KH * KW * K) + up16(KH * KW * (C - K))) bytes. */
 void tk_conv2d_row_s8(const tk_conv2d *conv, const int8_t *input, int32_t ring, int32_t oy,
                       int8_t *output, int16_t *scratch);
 void tk_conv2d_s8(const tk_conv2d *conv, const int8_t *input, int8_t *output, int16_t *scratch);
