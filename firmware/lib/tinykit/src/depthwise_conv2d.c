@@ -1,4 +1,5 @@
 /* DEPTHWISE_CONV_2D, int8. */
+#include "depthwise_mve.h"
 #include "planes.h"
 #include "rows.h"
 #include "tinykit/kernels.h"
@@ -126,6 +127,11 @@ static tk_output finish_of(const tk_depthwise_conv2d *conv) {
 
 void tk_depthwise_conv2d_row_s8(const tk_depthwise_conv2d *conv, const int8_t *input, int32_t ring,
                                 int32_t oy, int8_t *output, int16_t *scratch) {
+#if TK_MVE
+    if (tk_mve_depthwise(conv, input, ring, oy, oy + 1, output, (int8_t *)scratch)) {
+        return;
+    }
+#endif
     const tk_output finish = finish_of(conv);
     row(conv, &finish, input, ring, oy, output, scratch);
 }
@@ -133,6 +139,12 @@ void tk_depthwise_conv2d_row_s8(const tk_depthwise_conv2d *conv, const int8_t *i
 void tk_depthwise_conv2d_s8(const tk_depthwise_conv2d *conv, const int8_t *input, int8_t *output,
                             int16_t *scratch) {
     const tk_window *w = conv->window;
+#if TK_MVE
+    if (tk_mve_depthwise(conv, input, w->input_height, 0, w->output_height, output,
+                         (int8_t *)scratch)) {
+        return;
+    }
+#endif
     const tk_output finish = finish_of(conv);
     for (int32_t oy = 0; oy < w->output_height; oy++) {
         row(conv, &finish, input, w->input_height, oy, output, scratch);

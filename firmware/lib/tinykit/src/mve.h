@@ -27,7 +27,7 @@ static inline int32x4_t tk_mve_multiply(int32x4_t v, int32_t multiplier, int32_t
         return vqrdmulhq_n_s32(vshlq_r_s32(v, shift), multiplier);
     }
     v = vqrdmulhq_n_s32(v, multiplier);
-    return vrshlq_n_s32(vaddq_s32(v, vshrq_n_s32(v, 31)), shift);
+    return vrshlq_n_s32(vqdmlahq_n_s32(v, v, 1), shift); /* v + (v >> 31) */
 }
 
 /* Each with its own. */
@@ -40,7 +40,7 @@ static inline int32x4_t tk_mve_multiply_each(int32x4_t v, int32x4_t multiplier, 
         return vrshlq_s32(vaddq_s32(v, one), right);
     }
     v = vqrdmulhq_s32(v, multiplier);
-    return vrshlq_s32(vaddq_s32(v, vshrq_n_s32(v, 31)), shift);
+    return vrshlq_s32(vqdmlahq_n_s32(v, v, 1), shift);
 }
 
 /* Eight results, four of `even` between four of `odd`: zero point added, clamped. */
