@@ -118,62 +118,109 @@ static inline uint8x16_t tk_mve_order(const tk_mve_group *g, int32_t first, int3
     const uint32_t height = g->window->kernel_height;
     const uint32_t start = (uint32_t)first % height;
     const uint32_t turned = (start + height - (uint32_t)top) % height;
-    const uint8x16_t column = vsubq_u8(vidupq_n_u8((uint32_t)first & ~7u, 1),
+    const uint8x16_t column = vsubq_u8(vidupq_n_u8((uint32_t)first, 1),
                                        viwdupq_n_u8(start, height, 1));
     return vminq_u8(vaddq_u8(column, viwdupq_n_u8(turned, height, 1)),
                     vdupq_n_u8((uint8_t)(16 * g->cut.vectors - 1)));
 }
 
-/* `count` outputs of channels k … k + 3 of a group; pitch, vectors: those of g->cut. */
-static inline __attribute__((always_inline)) void
-tk_mve_four(const tk_mve_group *g, int32_t k, const int8_t *planes, int32_t pitch, int32_t vectors,
-            int32_t any, int32_t top, int32_t count, int8_t *output) {
+/* `count` outputs of channels k … k + 3 of a group in planes of 60 bytes, when the kernel fits a
+ * vector and all multipliers shift right.  The window of the next output is `apart` bytes on. */
+static inline void tk_mve_four_3x3(const tk_mve_group *g, int32_t k, const int8_t *planes,
+                                   uint8x16_t order, int32_t count, int8_t *output) {
     const int32_t apart = g->window->stride_width * g->window->kernel_height;
-    const int32_t channels = g->channels, zero_point = g->output_zero_point;
-    const int8_t *weights = g->weights + k * 16 * vectors;
-    const uint8x16_t order = tk_mve_order(g, 0, top);
+    const int8_t *x = planes + 60 * (k + 1), *weights = g->weights + 16 * k;
+    const int32_t *constants = g->bias + k;
     const int8x16_t w0 = vldrbq_gather_offset_s8(weights, order);
-    const int8x16_t w1 = vldrbq_gather_offset_s8(weights + 16 * vectors, order);
-    const int8x16_t w2 = vldrbq_gather_offset_s8(weights + 32 * vectors, order);
-    const int8x16_t w3 = vldrbq_gather_offset_s8(weights + 48 * vectors, order);
+    const int8x16_t w1 = vldrbq_gather_offset_s8(weights + 16, order);
+    const int8x16_t w2 = vldrbq_gather_offset_s8(weights + 32, order);
+    const int8x16_t w3 = vldrbq_gather_offset_s8(weights + 48, order);
     const int32x4_t low = vdupq_n_s32(g->activation_min), high = vdupq_n_s32(g->activation_max);
-    const int8_t *x = planes + (k + 1) * pitch;
-    for (int32_t i = count; i > 0; i--, x += apart, output += channels) {
-        int32_t a = vmladavq_s8(vldrbq_s8(x - pitch), w0);
-        int32_t b = vmladavq_s8(vldrbq_s8(x), w1);
-        int32_t c = vmladavq_s8(vldrbq_s8(x + pitch), w2);
-        int32_t d = vmladavq_s8(vldrbq_s8(x + 2 * pitch), w3);
-        for (int32_t j = 16; j < 16 * vectors; j += 16) {
-            const uint8x16_t next = tk_mve_order(g, j, top);
-            const int8_t *w = weights;
-            a = vmladavaq_s8(a, vldrbq_s8(x - pitch + j), vldrbq_gather_offset_s8(w, next));
-            w += 16 * vectors;
-            b = vmladavaq_s8(b, vldrbq_s8(x + j), vldrbq_gather_offset_s8(w, next));
-            w += 16 * vectors;
-            c = vmladavaq_s8(c, vldrbq_s8(x + pitch + j), vldrbq_gather_offset_s8(w, next));
-            w += 16 * vectors;
-            d = vmladavaq_s8(d, vldrbq_s8(x + 2 * pitch + j), vldrbq_gather_offset_s8(w, next));
+    int32_t a, b, c, d;
+    register int32_t left __asm__("lr") = count;
+    __asm__ volatile("dls lr, lr\n"
+                     "1:\n\t"
+                     "vldrb.8 q0, [%[x], #-60]\n\t"
+                     "vmladav.s8 %[a], q0, %q[w0]\n\t"
+                     "vldrb.8 q1, [%[x]]\n\t"
+                     "vmladav.s8 %[b], q1, %q[w1]\n\t"
+                     "vldrb.8 q0, [%[x], #60]\n\t"
+                     "vmladav.s8 %[c], q0, %q[w2]\n\t"
+                     "vldrb.8 q1, [%[x], #120]\n\t"
+                     "vmladav.s8 %[d], q1, %q[w3]\n\t"
+                     "add %[x], %[x], %[apart]\n\t"
+                     "vldrw.32 q1, [%[constants]]\n\t" /* biases */
+                     "vmov q0[2], q0[0], %[a], %[c]\n\t"
+                     "vmov q0[3], q0[1], %[b], %[d]\n\t"
+                     "vadd.i32 q0, q0, q1\n\t"
+                     "vldrw.32 q1, [%[constants], #32]\n\t" /* multipliers */
+                     "vqrdmulh.s32 q0, q0, q1\n\t"
+                     "vldrw.32 q1, [%[constants], #64]\n\t" /* shifts */
+                     "vqdmlah.s32 q0, q0, %[one]\n\t"
+                     "vrshl.s32 q0, q0, q1\n\t"
+                     "vqadd.s32 q0, q0, %[zero_point]\n\t"
+                     "vmax.s32 q0, q0, %q[low]\n\t"
+                     "vmin.s32 q0, q0, %q[high]\n\t"
+                     "vstrb.32 q0, [%[output]]\n\t"
+                     "add %[output], %[output], %[channels]\n\t"
+                     "le lr, 1b"
+                     : "+r"(left), [x] "+r"(x), [output] "+r"(output), [a] "=&Te"(a), [b] "=&Te"(b),
+                       [c] "=&Te"(c), [d] "=&Te"(d)
+                     : [apart] "r"(apart), [constants] "r"(constants),
+                       [one] "r"(1), [zero_point] "r"(g->output_zero_point),
+                       [channels] "r"(g->channels), [w0] "w"(w0), [w1] "w"(w1), [w2] "w"(w2),
+                       [w3] "w"(w3), [low] "w"(low), [high] "w"(high)
+                     : "memory", "q0", "q1");
+}
+
+/* The same for any kernel, any multipliers and fewer channels. */
+static inline void tk_mve_four(const tk_mve_group *g, int32_t k, const int8_t *planes, int32_t top,
+                               int32_t count, int8_t *output) {
+    const int32_t apart = g->window->stride_width * g->window->kernel_height;
+    const int32_t channels = g->channels, zero_point = g->output_zero_point, pitch = g->cut.pitch;
+    const int32_t bytes = 16 * g->cut.vectors;
+    const int32x4_t low = vdupq_n_s32(g->activation_min), high = vdupq_n_s32(g->activation_max);
+    const int32x4_t bias = vldrwq_s32(g->bias + k), multiplier = vldrwq_s32(g->multiplier + k);
+    const int32x4_t shift = vldrwq_s32(g->shift + k);
+    const mve_pred16_t p = vctp32q((uint32_t)(g->lanes - k));
+    int8_t weights[TK_MVE_WEIGHTS]; /* in order: sixteen of each channel, the next sixteen, … */
+    for (int32_t i = 0; i < bytes; i += 16) {
+        const uint8x16_t order = tk_mve_order(g, i, top);
+        for (int32_t j = 0; j < 4; j++) {
+            vstrbq_s8(weights + 4 * i + 16 * j,
+                      vldrbq_gather_offset_s8(g->weights + (k + j) * bytes, order));
         }
-        int32x4_t v = vaddq_s32(tk_mve_collect(a, b, c, d), vldrwq_s32(g->bias + k));
-        v = tk_mve_multiply_each(v, vldrwq_s32(g->multiplier + k), vldrwq_s32(g->shift + k), any);
-        v = vminq_s32(vmaxq_s32(vqaddq_n_s32(v, zero_point), low), high);
-        if (g->lanes - k >= 4) {
-            vstrbq_s32(output, v);
-        } else {
-            vstrbq_p_s32(output, v, vctp32q((uint32_t)(g->lanes - k)));
+    }
+    for (int32_t i = count; i > 0; i--, output += channels) {
+        const int8_t *x0 = planes, *x1 = planes + pitch, *x2 = x1 + pitch, *x3 = x2 + pitch;
+        const int8_t *w = weights;
+        int32_t a = 0, b = 0, c = 0, d = 0;
+        for (int32_t j = g->cut.vectors; j > 0; j--, w += 64) {
+            a = vmladavaq_s8(a, vldrbq_s8(x0), vldrbq_s8(w));
+            b = vmladavaq_s8(b, vldrbq_s8(x1), vldrbq_s8(w + 16));
+            c = vmladavaq_s8(c, vldrbq_s8(x2), vldrbq_s8(w + 32));
+            d = vmladavaq_s8(d, vldrbq_s8(x3), vldrbq_s8(w + 48));
+            x0 += 16, x1 += 16, x2 += 16, x3 += 16;
         }
+        int32x4_t v = vaddq_s32(tk_mve_collect(a, b, c, d), bias);
+        v = vqaddq_n_s32(tk_mve_multiply_each(v, multiplier, shift, 1), zero_point);
+        vstrbq_p_s32(output, vminq_s32(vmaxq_s32(v, low), high), p);
+        planes += apart;
     }
 }
 
 /* `count` outputs of all channels of a group. */
 static inline void tk_mve_tile(const tk_mve_group *g, const int8_t *planes, int32_t top,
                                int32_t count, int8_t *output) {
-    for (int32_t k = 0; k < g->lanes; k += 4) {
-        if (!g->any && g->cut.vectors == 1 && g->cut.pitch == 60 && g->lanes - k >= 4) {
-            tk_mve_four(g, k, planes, 60, 1, 0, top, count, output + k); /* 3x3 */
-        } else {
-            tk_mve_four(g, k, planes, g->cut.pitch, g->cut.vectors, 1, top, count, output + k);
+    int32_t k = 0;
+    if (!g->any && g->cut.vectors == 1 && g->cut.pitch == 60) {
+        const uint8x16_t order = tk_mve_order(g, 0, top);
+        for (; k + 4 <= g->lanes; k += 4) {
+            tk_mve_four_3x3(g, k, planes, order, count, output + k);
         }
+    }
+    for (; k < g->lanes; k += 4) {
+        tk_mve_four(g, k, planes + k * g->cut.pitch, top, count, output + k);
     }
 }
 
