@@ -46,7 +46,7 @@ static inline int32x4_t tk_mve_multiply_each(int32x4_t v, int32x4_t multiplier, 
 /* Eight results, four of `even` between four of `odd`: zero point added, clamped. */
 static inline int16x8_t tk_mve_outputs(int32x4_t even, int32x4_t odd, int32_t zero_point,
                                        int16x8_t low, int16x8_t high) {
-    int16x8_t y = vqmovnbq_s32(vuninitializedq_s16(), even);
+    int16x8_t y = vqmovnbq_s32(vreinterpretq_s16_s32(even), even);
     y = vqaddq_n_s16(vqmovntq_s32(y, odd), (int16_t)zero_point);
     return vminq_s16(vmaxq_s16(y, low), high);
 }
