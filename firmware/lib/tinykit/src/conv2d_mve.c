@@ -26,7 +26,7 @@ typedef struct {
     const tk_conv2d *conv;
     block first, rest;
     int32_t safe; /* pairs of channels behind which whole chunks may be read */
-    int32_t simple; /* one block, no zero point, all multipliers shift right */
+    int32_t simple; /* those of them that take the short way: see layer_of */
     const int32_t *multiplier;
     const int8_t *shift;
     int32_t step;                   /* from a channel's multiplier to the next one's */
@@ -54,8 +54,10 @@ static void layer_of(const tk_conv2d *conv, layer *l) {
     l->first = block_of(conv->weights, taps * conv->split);
     l->rest = block_of(conv->weights_rest, taps * (conv->input_channels - conv->split));
     l->safe = tk_min(safe_pairs(&l->first, pairs), safe_pairs(&l->rest, pairs));
-    l->simple =
-        l->rest.positions == 0 && conv->input_zero_point == 0 && conv->sums != TK_SUMS_ANY;
+    /* one block of weights, no zero point, all multipliers shift right, no lack of a neighbour */
+    l->simple = l->rest.positions == 0 && conv->input_zero_point == 0 && conv->sums != TK_SUMS_ANY
+                    ? tk_min(l->safe, conv->output_channels / 2)
+                    : 0;
     l->multiplier = conv->multiplier;
     l->shift = conv->shift;
     l->step = 1;
@@ -125,12 +127,23 @@ INLINE void chunks_1(const int8_t *x, const int8_t *v, const int8_t *w, int32_t 
     acc[0] = a, acc[1] = b, acc[2] = c, acc[3] = d;
 }
 
-/* Sums of one pair of channels' products with `count` pixels; reads no weight behind the pair's
- * last one.  sums: those of the weights alone are added. */
-INLINE void dot_exact(const block *b, const int8_t *x, const int8_t *w, int32_t count,
+/* Adds up `bytes` bytes of weights of a pair of channels. */
+INLINE void sums_of(const int8_t *w, int32_t bytes, int32_t sums[2]) {
+    const int8x16_t first = vreinterpretq_s8_s16(vdupq_n_s16(1));
+    const int8x16_t second = vreinterpretq_s8_s16(vdupq_n_s16(256));
+    for (int32_t i = bytes; i > 0; i -= 16, w += 16) {
+        const int8x16_t two = vldrbq_z_s8(w, vctp8q((uint32_t)i));
+        sums[0] = vmladavaq_s8(sums[0], two, first);
+        sums[1] = vmladavaq_s8(sums[1], two, second);
+    }
+}
+
+/* Sums of one pair of channels' products with `count` pixels, from position `at` on; reads no weight
+ * behind the pair's last one.  sums: those of the weights alone are added. */
+INLINE void dot_exact(const block *b, const int8_t *x, const int8_t *w, int32_t at, int32_t count,
                       int32_t *acc, int32_t sums[2]) {
     const int32_t end = b->bytes / 2;
-    for (int32_t at = 0; at < end; at += 8) {
+    for (; at < end; at += 8) {
         const mve_pred16_t p = vctp16q((uint32_t)(end - at));
         const int8x16_t two = vldrbq_z_s8(w + 2 * at, p);
         const int16x8_t even = vmovlbq_s8(two), odd = vmovltq_s8(two);
@@ -145,18 +158,22 @@ INLINE void dot_exact(const block *b, const int8_t *x, const int8_t *w, int32_t 
     }
 }
 
-/* The same for any block, fast where the pair is safe. */
+/* The same for any block: whole chunks, then what is left. */
 INLINE void dot_any(const layer *l, const block *b, const int8_t *x, int32_t pair, int32_t count,
                     int32_t *acc, int32_t sums[2]) {
-    if (b->positions == 0) {
-        return;
-    }
     const int8_t *w = b->weights + pair * b->bytes;
-    if (l->conv->input_zero_point == 0 && pair < l->safe && count == 4) {
-        chunks_4(x, w, b->chunks, acc);
-        return;
+    const int32_t chunks = pair < l->safe ? b->chunks : b->positions / 16;
+    if (chunks > 0) {
+        if (count == 4) {
+            chunks_4(x, w, chunks, acc);
+        } else {
+            chunks_1(x, w, w, chunks, acc);
+        }
+        if (l->conv->input_zero_point != 0) {
+            sums_of(w, tk_min(b->bytes, 32 * chunks), sums);
+        }
     }
-    dot_exact(b, x, w, count, acc, sums);
+    dot_exact(b, x, w, 16 * chunks, count, acc, sums);
 }
 
 /* ---- blocks of pixels ---- */
@@ -190,36 +207,46 @@ static void pair_any(const layer *l, const int8_t *x, int32_t pair, int32_t coun
     }
 }
 
+/* conv_mve.S knows the order of these members. */
+typedef struct {
+    const int8_t *patch;
+    int32_t chunks;
+    int8_t *output, *end; /* of the first pixel: the first channel, and the one behind the last */
+    int32_t skip;         /* from behind the last chunk's weights to the next pair's */
+    int32_t step;         /* bytes from a pair's multipliers to the next one's */
+    const int8_t *weights;
+    const int32_t *bias, *multiplier;
+    const int8_t *shift;
+    int32_t low, high, zero_point, channels;
+} tk_mve_block;
+
+/* Some pairs of channels of four pixels: every multiplier shifts right. */
+void tk_mve_block_4(const tk_mve_block *block);
+
 /* All channels of four pixels. */
 static void finish_4(const layer *l, const int8_t *x, int8_t *output) {
     const tk_conv2d *conv = l->conv;
     const int32_t pairs = (conv->output_channels + 1) / 2;
     int32_t pair = 0;
-    if (l->simple) {
-        const int16x8_t low = vdupq_n_s16(conv->activation_min);
-        const int16x8_t high = vdupq_n_s16(conv->activation_max);
-        const uint16x8_t lanes = vidupq_n_u16(0, 1);
-        const uint16x8_t offsets = vmlaq_n_u16(vandq_u16(lanes, vdupq_n_u16(1)),
-                                               vshrq_n_u16(lanes, 1), conv->output_channels);
-        const int32_t whole = tk_min(l->safe, conv->output_channels / 2);
-        const int8_t *w = l->first.weights;
-        const int32_t *bias = conv->bias, *multiplier = l->multiplier;
-        const int8_t *shift = l->shift;
-        for (; pair < whole; pair++) {
-            int32_t acc[8] = {bias[0], bias[0], bias[0], bias[0],
-                              bias[1], bias[1], bias[1], bias[1]};
-            chunks_4(x, w, l->first.chunks, acc);
-            const int32x4_t even = tk_mve_multiply(
-                tk_mve_collect(acc[0], acc[1], acc[2], acc[3]), multiplier[0], shift[0], 0);
-            const int32x4_t odd = tk_mve_multiply(
-                tk_mve_collect(acc[4], acc[5], acc[6], acc[7]), multiplier[1], shift[1], 0);
-            const int16x8_t y = tk_mve_outputs(even, odd, conv->output_zero_point, low, high);
-            vstrbq_scatter_offset_s16(output + 2 * pair, offsets, y);
-            w += l->first.bytes;
-            bias += 2;
-            multiplier += 2 * l->step;
-            shift += 2 * l->step;
-        }
+    if (l->simple > 0) {
+        pair = l->simple;
+        const tk_mve_block four = {
+            x,
+            l->first.chunks,
+            output,
+            output + 2 * pair,
+            l->first.bytes - 32 * l->first.chunks,
+            8 * l->step,
+            l->first.weights,
+            conv->bias,
+            l->multiplier,
+            l->shift,
+            conv->activation_min,
+            conv->activation_max,
+            conv->output_zero_point,
+            conv->output_channels,
+        };
+        tk_mve_block_4(&four);
     }
     for (; pair < pairs; pair++) {
         pair_any(l, x, pair, 4, output);
@@ -231,14 +258,13 @@ static void finish_1(const layer *l, const int8_t *x, int8_t *output) {
     const tk_conv2d *conv = l->conv;
     const int32_t pairs = (conv->output_channels + 1) / 2;
     int32_t pair = 0;
-    if (l->simple) {
+    if (l->simple > 0) {
         const int32x4_t low = vdupq_n_s32(conv->activation_min);
         const int32x4_t high = vdupq_n_s32(conv->activation_max);
-        const int32_t whole = tk_min(l->safe, conv->output_channels / 2);
         const int8_t *w = l->first.weights;
         const int32_t *bias = conv->bias, *multiplier = l->multiplier;
         const int8_t *shift = l->shift;
-        for (; pair + 2 <= whole; pair += 2) {
+        for (; pair + 2 <= l->simple; pair += 2) {
             int32_t acc[4] = {bias[0], bias[1], bias[2], bias[3]};
             chunks_1(x, w, w + l->first.bytes, l->first.chunks, acc);
             int32x4_t v = tk_mve_multiply_each(tk_mve_collect(acc[0], acc[1], acc[2], acc[3]),
@@ -271,10 +297,12 @@ INLINE uint8x16_t lanes_of(const place *to) {
     return vmlaq_n_u8(lanes, vshrq_n_u8(lanes, 4), (uint8_t)(to->apart - 16));
 }
 
-/* The next n positions of `pixels` pixels, which lie `from_apart` bytes apart. */
-INLINE void put(place *to, const int8_t *from, int32_t from_apart, int32_t pixels, int32_t n) {
+/* The next n positions of `pixels` pixels, which lie `from_apart` bytes apart.  Those before
+ * `first` and from `last` on are padding, and are not read. */
+INLINE void put(place *to, const int8_t *from, int32_t from_apart, int32_t pixels, int32_t n,
+                int32_t first, int32_t last, int32_t padding) {
     int8_t *chunk = to->start + (to->at >> 4) * to->apart;
-    if (((to->at | n) & 15) == 0) {
+    if (first == 0 && last == n && ((to->at | n) & 15) == 0) {
         for (int32_t i = n >> 4; i > 0; i--, from += 16, chunk += to->apart) {
             for (int32_t k = 0; k < pixels; k++) {
                 vstrbq_s8(chunk + 16 * k, vldrbq_s8(from + k * from_apart));
@@ -282,25 +310,16 @@ INLINE void put(place *to, const int8_t *from, int32_t from_apart, int32_t pixel
         }
     } else {
         const uint8x16_t lanes = lanes_of(to);
-        for (int32_t left = n; left > 0; left -= 16, from += 16, chunk += to->apart) {
-            const mve_pred16_t p = vctp8q((uint32_t)left);
+        const int8x16_t outside = vdupq_n_s8((int8_t)padding);
+        for (int32_t i = 0; i < n; i += 16, from += 16, chunk += to->apart) {
+            const mve_pred16_t p = vctp8q((uint32_t)(n - i));
+            const mve_pred16_t before = vctp8q((uint32_t)tk_max(first - i, 0));
+            const mve_pred16_t inside = vctp8q((uint32_t)tk_max(last - i, 0)) & ~before;
             for (int32_t k = 0; k < pixels; k++) {
-                vstrbq_scatter_offset_p_s8(chunk + 16 * k, lanes,
-                                           vldrbq_z_s8(from + k * from_apart, p), p);
+                int8x16_t x = vldrbq_z_s8(from + k * from_apart, inside);
+                x = vpselq_s8(x, outside, inside);
+                vstrbq_scatter_offset_p_s8(chunk + 16 * k, lanes, x, p);
             }
-        }
-    }
-    to->at += n;
-}
-
-/* The next n positions = value. */
-static void put_value(place *to, int32_t value, int32_t pixels, int32_t n) {
-    const uint8x16_t lanes = lanes_of(to);
-    int8_t *chunk = to->start + (to->at >> 4) * to->apart;
-    for (int32_t left = n; left > 0; left -= 16, chunk += to->apart) {
-        const mve_pred16_t p = vctp8q((uint32_t)left);
-        for (int32_t k = 0; k < pixels; k++) {
-            vstrbq_scatter_offset_p_s8(chunk + 16 * k, lanes, vdupq_n_s8((int8_t)value), p);
         }
     }
     to->at += n;
@@ -313,34 +332,29 @@ INLINE void fill(const layer *l, const int8_t *input, const tk_view *view, int32
     const tk_window *w = l->conv->window;
     const int32_t channels = l->conv->input_channels, split = l->conv->split;
     const int32_t padding = l->conv->padding, apart = w->stride_width * channels;
+    const int32_t width = w->kernel_width, left = view->kx.first, right = view->kx.last;
+    const int32_t step = w->dilation_width * channels;
     place first = {patch + 16 * pixel, 0, 16 * count};
     place rest = {first.start + 16 * count * l->first.chunks, 0, 16 * count};
     tk_row_walk rows = view->rows;
     for (int32_t ky = 0; ky < w->kernel_height; ky++) {
-        if (ky < view->ky.first || ky >= view->ky.last) {
-            put_value(&first, padding, pixels, w->kernel_width * split);
-            put_value(&rest, padding, pixels, w->kernel_width * (channels - split));
-            continue;
-        }
-        const int8_t *x = input + rows.offset + view->column;
-        tk_next_row(&rows);
-        const int32_t before = view->kx.first, after = w->kernel_width - view->kx.last;
-        if (before > 0) {
-            put_value(&first, padding, pixels, before * split);
-            put_value(&rest, padding, pixels, before * (channels - split));
+        const int inside = ky >= view->ky.first && ky < view->ky.last;
+        const int8_t *x = input + rows.offset + view->column - left * step;
+        if (inside) {
+            tk_next_row(&rows);
         }
         if (split == channels && w->dilation_width == 1) {
-            put(&first, x, apart, pixels, (view->kx.last - before) * channels);
-        } else {
-            for (int32_t kx = before; kx < view->kx.last; kx++) {
-                put(&first, x, apart, pixels, split);
-                put(&rest, x + split, apart, pixels, channels - split);
-                x += w->dilation_width * channels;
-            }
+            put(&first, x, apart, pixels, width * channels, inside ? left * channels : 0,
+                inside ? right * channels : 0, padding);
+            continue;
         }
-        if (after > 0) {
-            put_value(&first, padding, pixels, after * split);
-            put_value(&rest, padding, pixels, after * (channels - split));
+        for (int32_t kx = 0; kx < width; kx++, x += step) {
+            const int32_t seen = inside && kx >= left && kx < right;
+            put(&first, x, apart, pixels, split, 0, seen ? split : 0, padding);
+            if (split < channels) {
+                put(&rest, x + split, apart, pixels, channels - split, 0,
+                    seen ? channels - split : 0, padding);
+            }
         }
     }
 }
@@ -372,20 +386,21 @@ static void fill_pixels(const layer *l, const int8_t *input, tk_view *view, int3
                         int32_t count, int8_t *patch) {
     const tk_window *w = l->conv->window;
     const int32_t channels = l->conv->input_channels;
-    const int32_t left = ox * w->stride_width - w->pad_left;
     const int32_t span = (w->kernel_width - 1) * w->dilation_width;
-    if (left >= 0 && left + (count - 1) * w->stride_width + span < w->input_width) {
+    int32_t x = ox * w->stride_width - w->pad_left;
+    if (count == 4 && x >= 0 && x + 3 * w->stride_width + span < w->input_width) {
         view->kx = (tk_range){0, w->kernel_width};
-        view->column = left * channels;
-        if (count == 4) {
-            fill_4(l, input, view, patch);
-        } else {
-            fill_1(l, input, view, 0, count, patch);
-        }
+        view->column = x * channels;
+        fill_4(l, input, view, patch);
         return;
     }
-    for (int32_t pixel = 0; pixel < count; pixel++) {
-        tk_view_column(view, w, channels, ox + pixel);
+    for (int32_t pixel = 0; pixel < count; pixel++, x += w->stride_width) {
+        if (x >= 0 && x + span < w->input_width) {
+            view->kx = (tk_range){0, w->kernel_width};
+            view->column = x * channels;
+        } else {
+            tk_view_column(view, w, channels, ox + pixel);
+        }
         fill_1(l, input, view, pixel, count, patch);
     }
 }
