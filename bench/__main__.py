@@ -11,7 +11,7 @@ from pathlib import Path
 def names() -> list[str]:
     """Every module of this folder that can be run."""
     found = pkgutil.iter_modules([str(Path(__file__).parent)])
-    return sorted(module.name for module in found if not module.name.startswith("_"))
+    return sorted(module.name for module in found if not module.ispkg and module.name[0] != "_")
 
 
 def main() -> int:

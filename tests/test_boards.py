@@ -14,6 +14,7 @@ from tinykit.errors import UsageError
 BOARDS = {
     # name: (SRAM, flash, -mcpu); RM0090 for the F405's main SRAM, RM0385 for the F746
     "mps2_an385": (256 << 10, 1 << 20, "cortex-m3"),
+    "mps2_an385_m0plus": (256 << 10, 1 << 20, "cortex-m0plus"),
     "mps2_an386": (256 << 10, 1 << 20, "cortex-m4"),
     "mps2_an500": (256 << 10, 1 << 20, "cortex-m7"),
     "mps3_an547": (256 << 10, 512 << 10, "cortex-m55"),

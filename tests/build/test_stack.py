@@ -57,14 +57,19 @@ TK_STACK_SIZE = 4096;
 
 @pytest.fixture(scope="session")
 def linked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SOURCE with the board support's start-up code, for a Cortex-M4F; .su files beside it."""
+    """SOURCE for a Cortex-M4F."""
+    flags = "-mcpu=cortex-m4 -mthumb -mfpu=fpv4-sp-d16 -mfloat-abi=hard"
+    return link(tmp_path_factory.mktemp("stack"), flags)
+
+
+def link(folder: Path, machine: str) -> Path:
+    """SOURCE with the board support's start-up code; .su files beside it."""
     if not shutil.which("arm-none-eabi-gcc"):
         pytest.skip("arm-none-eabi-gcc is not installed")
-    folder = tmp_path_factory.mktemp("stack")
     (folder / "main.c").write_text(SOURCE)
     support = platform_dir() / "support"
     (folder / "x.ld").write_text(MEMORY + (support / "cortexm.ld").read_text())
-    flags = "-mcpu=cortex-m4 -mthumb -mfpu=fpv4-sp-d16 -mfloat-abi=hard -O2 -ffunction-sections"
+    flags = f"{machine} -O2 -ffunction-sections"
     subprocess.run(
         [
             *("arm-none-eabi-gcc", *flags.split(), "-fno-builtin", "-fstack-usage", "-nostdlib"),
@@ -82,6 +87,18 @@ def test_known_frames(linked: Path) -> None:
     assert analysis.depth_of("leaf") == 0
     assert 400 + 4 <= analysis.depth_of("block") <= 400 + 16
     assert analysis.depth_of("chosen") >= analysis.depth_of("block")
+
+
+def test_a_switch_through_a_table_of_addresses(tmp_path: Path) -> None:
+    """As GCC writes it for Armv6-M, in libgcc too; a pointer that is called stays an error."""
+    image = read_image(link(tmp_path, "-mcpu=cortex-m0plus -mthumb"))
+    chosen = next(s for s in image.symbols if s.name == "chosen")
+    inside = range(chosen.address, chosen.address + chosen.size, 2)
+    assert any(image.halfword(at) & 0xFF87 == 0x4687 for at in inside), "no MOV PC, Rx"
+    analysis = StackAnalysis(image)
+    assert analysis.depth_of("chosen") >= analysis.depth_of("block") > 400
+    with pytest.raises(BuildError, match="through a pointer, in `indirect`"):
+        analysis.depth_of("indirect")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +151,7 @@ def test_section_is_the_bound(build: Build, toolchain: str) -> None:
 
 
 @pytest.mark.parametrize("toolchain", ["", "zig"])
-@pytest.mark.parametrize("board", ["mps2_an386", "netduinoplus2"])
+@pytest.mark.parametrize("board", ["mps2_an386", "netduinoplus2", "mps2_an385_m0plus"])
 def test_device_never_uses_more(build: Build, learner: Learner, board: str, toolchain: str) -> None:
     """The high-water mark of a device that has inferred, learnt, saved and loaded."""
     from tinykit.boards import load_board

@@ -74,9 +74,7 @@ class Kernels:
         rows: spatial kernels make one row at a time, from a ring of the fewest input rows.
         """
         values: dict[str, Array] = {
-            name: t.stored(t.data).copy()
-            for name, t in graph.tensors.items()
-            if t.data is not None
+            name: t.stored(t.data).copy() for name, t in graph.tensors.items() if t.data is not None
         }
         values[graph.inputs[0]] = x.reshape(graph[graph.inputs[0]].shape).copy()
         for op in graph.ops:

@@ -68,6 +68,10 @@ class Image:
         offset = address - self.text_address
         return int.from_bytes(self.text[offset : offset + 2], "little")
 
+    def word(self, address: int) -> int:
+        """The 32 bits of .text at an address."""
+        return self.halfword(address) | self.halfword(address + 2) << 16
+
 
 def read_image(path: Path) -> Image:
     """Reads an ELF. Raises BuildError when it is not one of ours."""

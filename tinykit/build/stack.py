@@ -150,7 +150,11 @@ class StackAnalysis:
             flow, target = instruction.flow, instruction.target
             after = address + instruction.size
             if flow is Flow.INDIRECT:
-                self._refuse(entry, address, "a jump or call through a pointer")
+                cases = self._cases(address)
+                if not cases:
+                    self._refuse(entry, address, "a jump or call through a pointer")
+                work += [(to, depth, 0) for to in cases]
+                continue
             if flow is Flow.UNKNOWN_STACK:
                 self._refuse(entry, address, "the size of its frame is not known at compile time")
             needed = depth
@@ -185,6 +189,35 @@ class StackAnalysis:
             entry = int.from_bytes(self.image.text[offset + i : offset + i + width], "little")
             if base + 2 * entry >= end and self.image.is_code(base + 2 * entry):
                 targets.add(base + 2 * entry)
+        return targets
+
+    def _cases(self, address: int) -> set[int]:
+        """Where a MOV PC, Rx of Armv6-M leads when it is a switch of compiled code: Rx comes from a
+        table of addresses, whose own address is a literal. Empty if it is anything else."""
+        image = self.image
+        jump, load = image.halfword(address), image.halfword(address - 2)
+        register = jump >> 3 & 0xF
+        if jump & 0xFF87 != 0x4687 or load & 0xFE07 != 0x5800 | register:  # LDR Rx, [Ra, Rb]
+            return set()
+        parts = (load >> 3 & 7, load >> 6 & 7)
+        for before in range(address - 4, address - 14, -2):
+            literal = image.halfword(before)
+            if literal & 0xF800 == 0x4800 and literal >> 8 & 7 in parts:  # LDR Ra, [PC, #imm]
+                return self._addresses(
+                    image.word((before + 4 & ~3) + 4 * (literal & 0xFF)), address
+                )
+        return set()
+
+    def _addresses(self, table: int, within: int) -> set[int]:
+        """The addresses in a table, up to the first that is not in the function around `within`."""
+        starts = [s for s, end in self._end.items() if s <= within < end]
+        targets: set[int] = set()
+        while starts:
+            target = self.image.word(table) & ~1
+            if not (max(starts) < target < self._end[max(starts)] and self.image.is_code(target)):
+                break
+            targets.add(target)
+            table += 4
         return targets
 
     def _refuse(self, entry: int, address: int, why: str) -> None:

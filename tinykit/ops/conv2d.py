@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from tinykit.ops.tape import Tape
 
 
+STAGED_RUN = 31  # TK_STAGED_RUN of kernels.h
+
+
 @dataclass(frozen=True)
 class Conv2DAttributes(Attributes):
     """stride, dilation: (height, width); padding: (top, bottom, left, right)."""
@@ -154,6 +157,10 @@ def convolution_call(
     blocks = [taps * n for n in (split, channels - split)]
     wide = sum(-(-n // 2) * 2 for n in blocks)  # positions of a patch of int16, in pairs
     narrow = sum(-(-n // 16) * 16 for n in blocks)  # of int8, in sixteens (Helium)
+    n = {name: int(value) for name, value in window.fields.items() if isinstance(value, int)}
+    staged = n["kernel_height"] > 1 and n["dilation_width"] == 1 and split == channels
+    staged = staged and n["kernel_width"] * channels <= STAGED_RUN
+    stage = -(-taps * channels // 4) * 4 if staged else 0
     folded = folded_bias(graph, op)
     zero_point = x.quant.zero_point0
     if any(graph[name].order != "pairs" for name in (weights.name, rest) if name):
@@ -180,7 +187,7 @@ def convolution_call(
         "tk_conv2d_s8",
         Struct("tk_conv2d", fields),
         (x.name, y.name, "$scratch"),
-        scratch=pixels * max(2 * wide, narrow),
+        scratch=max(2 * pixels * wide + stage, pixels * narrow),
     )
 
 

@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from tinykit.ops.tape import Tape
 
 
-PLANES_BYTES = 160  # of scratch for each row of a kernel: TK_PLANE of four channels as int16
-
-
 def output_channels(graph: Graph, op: Op) -> int:
     """O: the channels of both weight blocks."""
     rest = rest_of(op)
@@ -130,7 +127,7 @@ class DepthwiseConv2D(Operator[Conv2DAttributes]):
                 "tk_depthwise_conv2d_s8",
                 Struct("tk_depthwise_conv2d", fields),
                 (x.name, y.name, "$scratch"),
-                scratch=PLANES_BYTES * window.kernel[0],
+                scratch=window.kernel[0] * (160 + 32 * (window.kernel[1] // 2 + 1)),
             ),
         )
 

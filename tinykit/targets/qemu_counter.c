@@ -2,33 +2,13 @@
  *
  *     -plugin counter.so,begin=ADDRESS,end=ADDRESS,out=FILE
  *
- * Each time `end` is reached, the count since `begin` is appended to FILE, a line each. Declares
- * what it needs of QEMU's plugin interface itself, so that neither its header nor glib is needed:
- * interface 1 (QEMU 6.0 to 8.x), or with -DAPI=4 interface 4 (QEMU 9.0 and later). */
+ * Each time `end` is reached, the count since `begin` is appended to FILE, a line each. */
+#include "qemu_plugin.h"
+
 #include <inttypes.h>
-#include <stdbool.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define PUBLIC __attribute__((visibility("default")))
-
-typedef uint64_t plugin_id;
-typedef struct qemu_plugin_tb block;
-typedef struct qemu_plugin_insn instruction;
-
-extern void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, void (*)(plugin_id, block *));
-extern void qemu_plugin_register_vcpu_insn_exec_cb(instruction *, void (*)(unsigned, void *),
-                                                   int flags, void *);
-extern size_t qemu_plugin_tb_n_insns(const block *);
-extern instruction *qemu_plugin_tb_get_insn(const block *, size_t);
-extern uint64_t qemu_plugin_insn_vaddr(const instruction *);
-
-#ifndef API
-#define API 1
-#endif
-PUBLIC int qemu_plugin_version = API;
 
 #if API >= 4
 typedef struct {

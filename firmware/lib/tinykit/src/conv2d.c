@@ -45,7 +45,7 @@ static void block_pairs(const tk_conv2d *conv, const tk_block *whole, int32_t co
 typedef struct {
     tk_block block;
     tk_output finish;
-    int32_t first, rest; /* positions of the two blocks of weights */
+    int32_t first, rest;   /* positions of the two blocks of weights */
     int32_t multiplier[2]; /* of a layer with one multiplier, for a pair */
     int8_t shift[2];
 } layer;
@@ -103,6 +103,13 @@ static void finish_block(const tk_conv2d *conv, layer *l, int16_t *patch, int32_
     }
 }
 
+/* Whether windows are gathered as bytes first; lower() in ops/conv2d.py allots the scratch. */
+static inline int is_staged(const tk_conv2d *conv) {
+    const tk_window *w = conv->window;
+    return w->kernel_height > 1 && w->dilation_width == 1 && conv->split == conv->input_channels &&
+           w->kernel_width * conv->input_channels <= TK_STAGED_RUN;
+}
+
 /* Fills pixel `pixel` of a patch with what the output pixel under `view` sees. */
 static void fill_pixel(const tk_conv2d *conv, const layer *l, const int8_t *input,
                        const tk_view *view, int32_t pixel, int32_t count, int16_t *patch) {
@@ -144,6 +151,48 @@ static void fill_pixel(const tk_conv2d *conv, const layer *l, const int8_t *inpu
 }
 
 #if TK_DSP
+static int8_t *stage_fill(int8_t *to, int32_t value, int32_t n) {
+    for (; n > 0; n--) {
+        *to++ = (int8_t)value;
+    }
+    return to;
+}
+
+static int8_t *stage_copy(int8_t *to, const int8_t *from, int32_t n) {
+    for (; n >= 4; n -= 4, from += 4, to += 4) {
+        tk_store(to, tk_load(from));
+    }
+    for (; n > 0; n--) {
+        *to++ = *from++;
+    }
+    return to;
+}
+
+/* fill_pixel for layers whose rows of a window are short: first gathered as bytes behind the
+ * patch, then taken apart by words. */
+static void fill_staged(const tk_conv2d *conv, const layer *l, const int8_t *input,
+                        const tk_view *view, int32_t pixel, int32_t count, int16_t *patch) {
+    const tk_window *w = conv->window;
+    const int32_t channels = conv->input_channels, run = w->kernel_width * channels;
+    const int32_t left = view->kx.first * channels, right = view->kx.last * channels;
+    int8_t *stage = (int8_t *)(patch + ((l->first + 1) & ~1) * count);
+    int8_t *to = stage;
+    tk_row_walk rows = view->rows;
+    for (int32_t ky = 0; ky < w->kernel_height; ky++) {
+        if (ky < view->ky.first || ky >= view->ky.last) {
+            to = stage_fill(to, conv->padding, run);
+            continue;
+        }
+        to = stage_fill(to, conv->padding, left);
+        to = stage_copy(to, input + rows.offset + view->column, right - left);
+        to = stage_fill(to, conv->padding, run - right);
+        tk_next_row(&rows);
+    }
+    tk_patch_place place = tk_patch_at(patch, 0, pixel, count);
+    tk_patch_copy(&place, stage, l->first, conv->input_zero_point);
+    tk_patch_end(&place);
+}
+
 /* Fills a patch of four pixels whose windows lie inside the input's columns, the first one's under
  * `view`; 0: not for this layer.  Runs of channels must be whole words. */
 static int fill_4(const tk_conv2d *conv, const layer *l, const int8_t *input, const tk_view *view,
@@ -189,8 +238,9 @@ static void pixels(const tk_conv2d *conv, layer *l, const int8_t *input, tk_view
     const int32_t channels = conv->input_channels;
     tk_view_column(view, w, channels, ox);
 #if TK_DSP
-    const int32_t right = (ox + 3) * w->stride_width - w->pad_left +
-                          (w->kernel_width - 1) * w->dilation_width;
+    const int staged = is_staged(conv);
+    const int32_t right =
+        (ox + 3) * w->stride_width - w->pad_left + (w->kernel_width - 1) * w->dilation_width;
     if (count == 4 && view->kx.first == 0 && right < w->input_width &&
         fill_4(conv, l, input, view, patch)) {
         finish_block(conv, l, patch, count, output);
@@ -198,7 +248,14 @@ static void pixels(const tk_conv2d *conv, layer *l, const int8_t *input, tk_view
     }
 #endif
     for (int32_t pixel = 0;;) {
-        fill_pixel(conv, l, input, view, pixel, count, patch);
+#if TK_DSP
+        if (staged) {
+            fill_staged(conv, l, input, view, pixel, count, patch);
+        } else
+#endif
+        {
+            fill_pixel(conv, l, input, view, pixel, count, patch);
+        }
         if (++pixel == count) {
             break;
         }

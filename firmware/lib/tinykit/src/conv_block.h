@@ -27,12 +27,12 @@ typedef struct {
     const int8_t *weights, *weights_rest;
     const int32_t *bias, *multiplier;
     const int8_t *shift;
-    int8_t *output;      /* pixel after pixel, `channels` apart */
-    int32_t step;        /* bytes from a pair's multipliers to the next pair's: 8, or 0 */
-    int32_t twice_zero;  /* 2 * output zero point + 1 */
+    int8_t *output;     /* pixel after pixel, `channels` apart */
+    int32_t step;       /* bytes from a pair's multipliers to the next pair's: 8, or 0 */
+    int32_t twice_zero; /* 2 * output zero point + 1 */
     int32_t channels;
-    int32_t pairs;       /* of output channels, whole ones */
-    int32_t wide;        /* sums may reach 2^30 */
+    int32_t pairs; /* of output channels, whole ones */
+    int32_t wide;  /* sums may reach 2^30 */
 } tk_block;
 
 #if TK_DSP && defined(__thumb2__)

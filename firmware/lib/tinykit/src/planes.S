@@ -1,4 +1,4 @@
-/* Depthwise 3x3 convolutions of stride 1 for ARMv7E-M and ARMv8-M with the DSP instructions: what
+/* Depthwise 3x3 convolutions of stride 1 or 2 for ARMv7E-M and ARMv8-M with the DSP instructions: what
  * tk_planes_channel() in planes.h computes.  Two outputs of a channel take 15 instructions for
  * their 18 products, and 7 each to become int8. */
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP && defined(__thumb2__)
@@ -16,12 +16,13 @@
 #define STEP 24
 #define TWICE_ZERO 28
 #define CHANNELS 32 /* behind TWICE_ZERO: loaded together */
-#define COUNT 36
-#define WIDE 40
-#define START 44 /* this channel's bias */
-#define STOP 48  /* this channel's plane behind its last pair of outputs */
-#define LEFT 52  /* channels */
-#define FRAME 56
+#define PAIRS 36
+#define SINGLES 40
+#define WIDE 44
+#define START 48 /* this channel's bias */
+#define STOP 52  /* where in this channel's plane the outputs at hand end */
+#define LEFT 56  /* channels */
+#define FRAME 60
 #define ROW 40 /* bytes of a plane's row */
 
 /* One kernel row for two outputs r8, r9: columns in r10, r11, weights (w0, w1), (w1, w2). */
@@ -69,8 +70,8 @@
 tk_planes_3x3:
     push    {r4-r11, lr}
     sub     sp, sp, #FRAME
-    ldm     r0, {r1-r11}
-    stm     sp, {r1-r11}
+    ldm     r0, {r1-r12}
+    stm     sp, {r1-r12}
     mov     r0, #4
     str     r0, [sp, #LEFT]
 .Lchannel:
@@ -97,12 +98,11 @@ tk_planes_3x3:
     ldr     r0, [sp, #PLANES]
     add     r8, r0, #3 * ROW
     str     r8, [sp, #PLANES]
-    ldr     r8, [sp, #COUNT]
-    bic     r8, r8, #1
-    add     r8, r0, r8, lsl #1
+    ldr     r8, [sp, #PAIRS]
+    add     r8, r0, r8, lsl #2
     str     r8, [sp, #STOP]
     cmp     r0, r8
-    beq     .Llast
+    beq     .Lsingles
 .Lpairs:
     ldr     r8, [sp, #START]
     mov     r9, r8
@@ -124,10 +124,12 @@ tk_planes_3x3:
     ldr     r10, [sp, #STOP]
     cmp     r0, r10
     bne     .Lpairs
-.Llast: /* an odd number of outputs */
-    ldr     r8, [sp, #COUNT]
-    tst     r8, #1
+.Lsingles: /* a last output, or all with stride 2 */
+    ldr     r8, [sp, #SINGLES]
+    add     r9, r0, r8, lsl #2
+    cmp     r0, r9
     beq     .Lnext
+.Lsingle:
     ldr     r8, [sp, #START]
     row_1   0, r2, r3
     row_1   ROW, r4, r5
@@ -138,7 +140,12 @@ tk_planes_3x3:
     bne     .Lwide_1
     requantize r8
 .Lstore_1:
+    ldr     r11, [sp, #CHANNELS]
     strb    r8, [r1]
+    add     r1, r1, r11
+    adds    r0, r0, #4
+    cmp     r0, r9
+    bne     .Lsingle
 .Lnext:
     ldr     r0, [sp, #LEFT]
     subs    r0, r0, #1
@@ -154,4 +161,240 @@ tk_planes_3x3:
     requantize_wide r8
     b       .Lstore_1
     .size   tk_planes_3x3, . - tk_planes_3x3
+
+/* ---- other kernels ---- */
+
+/* The stack frame: tk_tile, then what changes from channel to channel. */
+#define PLANE_BYTES 48
+#define WORDS_BYTES 52
+#define WORDS_ROW 56 /* of an output pair's words in a kernel row: 2, 3 or 4 */
+#define G_MULTIPLIER 60
+#define G_SHIFT 64 /* behind G_MULTIPLIER: loaded together; right shift less one */
+#define G_START 68 /* this channel's bias */
+#define G_WORDS_END 72
+#define G_X 76 /* columns of the outputs at hand */
+#define G_Y 80
+#define G_COUNT 84 /* outputs left of the channel */
+#define G_LEFT 88  /* channels left */
+#define G_FRAME 92
+
+/* A kernel row for two outputs, r12 and lr, by \n words of columns. */
+    .macro words_2 n
+    ldrd    r10, r11, [r0]
+    .if \n == 2
+    ldm     r1!, {r2-r5}
+    .elseif \n == 3
+    ldm     r1!, {r2-r7}
+    .else
+    ldm     r1!, {r2-r9}
+    .endif
+    smlad   r12, r10, r2, r12
+    smlad   lr, r10, r3, lr
+    smlad   r12, r11, r4, r12
+    smlad   lr, r11, r5, lr
+    .if \n == 3
+    ldr     r10, [r0, #8]
+    .endif
+    .if \n == 4
+    ldrd    r10, r11, [r0, #8]
+    .endif
+    .if \n >= 3
+    smlad   r12, r10, r6, r12
+    smlad   lr, r10, r7, lr
+    .endif
+    .if \n == 4
+    smlad   r12, r11, r8, r12
+    smlad   lr, r11, r9, lr
+    .endif
+    .endm
+
+/* The same for one output. */
+    .macro words_1 n
+    ldrd    r10, r11, [r0]
+    .if \n == 2
+    ldm     r1!, {r2-r3}
+    .elseif \n == 3
+    ldm     r1!, {r2-r4}
+    .else
+    ldm     r1!, {r2-r5}
+    .endif
+    smlad   r12, r10, r2, r12
+    smlad   r12, r11, r3, r12
+    .if \n == 3
+    ldr     r10, [r0, #8]
+    .endif
+    .if \n == 4
+    ldrd    r10, r11, [r0, #8]
+    .endif
+    .if \n >= 3
+    smlad   r12, r10, r4, r12
+    .endif
+    .if \n == 4
+    smlad   r12, r11, r5, r12
+    .endif
+    .endm
+
+/* All kernel rows: the loop for \n words. */
+    .macro rows words, n, done
+.L\words\n:
+    \words \n
+    ldr     r10, [sp, #G_WORDS_END]
+    add     r0, r0, #ROW
+    cmp     r1, r10
+    bne     .L\words\n
+    .ifnc   \done, here
+    b       \done
+    .endif
+    .endm
+
+/* \acc to an output: multiplier r2, right shift less one r3, 2 * zero point + 1 r4. */
+    .macro to_output acc
+    lsl     \acc, \acc, #1
+    smmulr  \acc, \acc, r2
+    add     \acc, \acc, \acc, asr #31
+    asr     \acc, \acc, r3
+    add     \acc, \acc, r4
+    ssat    \acc, #8, \acc, asr #1
+    .endm
+
+    .macro to_output_wide acc
+    smull   r5, \acc, \acc, r2
+    adds    r5, r5, #0x40000000
+    adc     \acc, \acc, #0
+    adds    r5, r5, r5
+    adc     \acc, \acc, \acc
+    add     \acc, \acc, \acc, asr #31
+    asr     \acc, \acc, r3
+    add     \acc, \acc, r4
+    ssat    \acc, #8, \acc, asr #1
+    .endm
+
+    .section .text.tk_planes_any, "ax", %progbits
+    .balign 4
+    .global tk_planes_any
+    .type   tk_planes_any, %function
+    .thumb_func
+tk_planes_any:
+    push    {r4-r11, lr}
+    sub     sp, sp, #G_FRAME
+    ldm     r0!, {r1-r8}
+    stm     sp, {r1-r8}
+    ldm     r0, {r2-r8}
+    add     r0, sp, #TWICE_ZERO + 4
+    stm     r0, {r2-r8}
+    mov     r0, #4
+    str     r0, [sp, #G_LEFT]
+.Lg_channel:
+    ldr     r0, [sp, #BIAS]
+    ldr     r2, [r0], #4
+    str     r0, [sp, #BIAS]
+    str     r2, [sp, #G_START]
+    ldr     r4, [sp, #STEP]
+    ldr     r0, [sp, #MULTIPLIER]
+    ldr     r2, [r0]
+    add     r0, r0, r4
+    str     r0, [sp, #MULTIPLIER]
+    ldr     r0, [sp, #SHIFT]
+    ldrsb   r3, [r0]
+    add     r0, r0, r4, lsr #2
+    str     r0, [sp, #SHIFT]
+    mvn     r3, r3
+    strd    r2, r3, [sp, #G_MULTIPLIER]
+    ldr     r0, [sp, #WORDS]
+    ldr     r2, [sp, #WORDS_BYTES]
+    add     r0, r0, r2
+    str     r0, [sp, #G_WORDS_END]
+    ldr     r0, [sp, #OUTPUT]
+    str     r0, [sp, #G_Y]
+    add     r0, r0, #1
+    str     r0, [sp, #OUTPUT]
+    ldrd    r2, r3, [sp, #PAIRS]
+    add     r2, r3, r2, lsl #1
+    str     r2, [sp, #G_COUNT]
+    ldr     r0, [sp, #PLANES]
+    ldr     r2, [sp, #PLANE_BYTES]
+    add     r2, r0, r2
+    str     r2, [sp, #PLANES]
+.Lg_outputs:
+    str     r0, [sp, #G_X]
+    ldr     r12, [sp, #G_START]
+    ldr     r1, [sp, #WORDS]
+    ldr     r2, [sp, #PAIRS]
+    ldr     r3, [sp, #WORDS_ROW]
+    cmp     r2, #0
+    beq     .Lg_one
+    mov     lr, r12
+    cmp     r3, #3
+    beq     .Lwords_23
+    bgt     .Lwords_24
+    rows    words_2, 2, .Lg_two_done
+    rows    words_2, 3, .Lg_two_done
+    rows    words_2, 4, here
+.Lg_two_done:
+    ldrd    r2, r3, [sp, #G_MULTIPLIER]
+    ldr     r0, [sp, #WIDE]
+    ldr     r4, [sp, #TWICE_ZERO]
+    cmp     r0, #0
+    bne     .Lg_wide_2
+    to_output r12
+    to_output lr
+.Lg_store_2:
+    ldr     r5, [sp, #G_Y]
+    ldr     r6, [sp, #CHANNELS]
+    ldr     r7, [sp, #G_COUNT]
+    strb    r12, [r5]
+    subs    r7, r7, #2
+    bmi     .Lg_next
+    strb    lr, [r5, r6]
+    beq     .Lg_next
+    add     r5, r5, r6, lsl #1
+    str     r5, [sp, #G_Y]
+    str     r7, [sp, #G_COUNT]
+    ldr     r0, [sp, #G_X]
+    add     r0, r0, #4
+    b       .Lg_outputs
+.Lg_one:
+    cmp     r3, #3
+    beq     .Lwords_13
+    bgt     .Lwords_14
+    rows    words_1, 2, .Lg_one_done
+    rows    words_1, 3, .Lg_one_done
+    rows    words_1, 4, here
+.Lg_one_done:
+    ldrd    r2, r3, [sp, #G_MULTIPLIER]
+    ldr     r0, [sp, #WIDE]
+    ldr     r4, [sp, #TWICE_ZERO]
+    cmp     r0, #0
+    bne     .Lg_wide_1
+    to_output r12
+.Lg_store_1:
+    ldr     r5, [sp, #G_Y]
+    ldr     r6, [sp, #CHANNELS]
+    ldr     r7, [sp, #G_COUNT]
+    strb    r12, [r5]
+    subs    r7, r7, #1
+    beq     .Lg_next
+    add     r5, r5, r6
+    str     r5, [sp, #G_Y]
+    str     r7, [sp, #G_COUNT]
+    ldr     r0, [sp, #G_X]
+    add     r0, r0, #4
+    b       .Lg_outputs
+.Lg_next:
+    ldr     r0, [sp, #G_WORDS_END]
+    str     r0, [sp, #WORDS]
+    ldr     r0, [sp, #G_LEFT]
+    subs    r0, r0, #1
+    str     r0, [sp, #G_LEFT]
+    bne     .Lg_channel
+    add     sp, sp, #G_FRAME
+    pop     {r4-r11, pc}
+.Lg_wide_2:
+    to_output_wide r12
+    to_output_wide lr
+    b       .Lg_store_2
+.Lg_wide_1:
+    to_output_wide r12
+    b       .Lg_store_1
+    .size   tk_planes_any, . - tk_planes_any
 #endif

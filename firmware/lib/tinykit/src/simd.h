@@ -38,6 +38,26 @@ static inline int32_t tk_smmulr(int32_t a, int32_t b) {
     return result;
 }
 
+/* x / 2, downwards, clamped to int8. */
+static inline int8_t tk_saturate_half(int32_t x) {
+    int32_t result;
+    __asm__("ssat %0, #8, %1, asr #1" : "=r"(result) : "r"(x));
+    return (int8_t)result;
+}
+
+/* (a.low, b.low) and (a.high, b.high). */
+static inline uint32_t tk_pack_low(uint32_t a, uint32_t b) {
+    uint32_t result;
+    __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(result) : "r"(a), "r"(b));
+    return result;
+}
+
+static inline uint32_t tk_pack_high(uint32_t a, uint32_t b) {
+    uint32_t result;
+    __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(result) : "r"(b), "r"(a));
+    return result;
+}
+
 /* Bytes 0 and 2 (even) or 1 and 3 (odd) as int16, each added to a half of `a`. */
 static inline uint32_t tk_add_even_bytes(uint32_t a, uint32_t x) {
     uint32_t result;
@@ -102,6 +122,19 @@ static inline int32_t tk_smlad(uint32_t a, uint32_t b, int32_t acc) {
     return tk_smlatt(a, b, tk_smlabb(a, b, acc));
 }
 
+static inline int8_t tk_saturate_half(int32_t x) {
+    x >>= 1;
+    return (int8_t)(x < INT8_MIN ? INT8_MIN : x > INT8_MAX ? INT8_MAX : x);
+}
+
+static inline uint32_t tk_pack_low(uint32_t a, uint32_t b) {
+    return (a & 0xFFFFu) | b << 16;
+}
+
+static inline uint32_t tk_pack_high(uint32_t a, uint32_t b) {
+    return a >> 16 | (b & 0xFFFF0000u);
+}
+
 static inline int32_t tk_smmulr(int32_t a, int32_t b) {
     return (int32_t)(((int64_t)a * b + ((int64_t)1 << 31)) >> 32);
 }
@@ -136,14 +169,6 @@ static inline uint32_t tk_load(const void *p) {
 
 static inline void tk_store(void *p, uint32_t word) {
     __builtin_memcpy(p, &word, sizeof word);
-}
-
-/* (a.low, b.low) and (a.high, b.high). */
-static inline uint32_t tk_pack_low(uint32_t a, uint32_t b) {
-    return (a & 0xFFFFu) | b << 16;
-}
-static inline uint32_t tk_pack_high(uint32_t a, uint32_t b) {
-    return a >> 16 | (b & 0xFFFF0000u);
 }
 
 /* The same int16 in both halves. */

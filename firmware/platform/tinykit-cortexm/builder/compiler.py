@@ -57,6 +57,7 @@ def find_compiler(wanted="", package_dir=None):
 
 # -mcpu and -mfpu of GCC → zig's names. The FPU is always named: the CPU's default is the largest.
 _ZIG_CPU = {
+    "cortex-m0plus": "cortex_m0plus",
     "cortex-m3": "cortex_m3",
     "cortex-m4": "cortex_m4",
     "cortex-m7": "cortex_m7",
@@ -73,9 +74,19 @@ _ZIG_FPU = {
 
 
 def machine_flags(kind, cpu, fpu):
-    """What tells the compiler the core: a list of flags for compiling (and, with GCC, linking)."""
+    """What tells the compiler the core: a list of flags for compiling (and, with GCC, linking).
+
+    Armv6-M has no TBB: a switch through a table would jump through a register, and what is behind
+    that the bound of the stack cannot follow.
+    """
+    tables = ["-fno-jump-tables"] if cpu == "cortex-m0plus" else []
     if kind == "gcc":
         floats = ["-mfpu=" + fpu, "-mfloat-abi=hard"] if fpu else ["-mfloat-abi=soft"]
-        return ["-mcpu=" + cpu, "-mthumb", *floats]
+        return ["-mcpu=" + cpu, "-mthumb", *floats, *tables]
     abi = "eabihf" if fpu else "eabi"
-    return ["-target", "thumb-freestanding-" + abi, "-mcpu=" + _ZIG_CPU[cpu] + _ZIG_FPU[fpu]]
+    return [
+        "-target",
+        "thumb-freestanding-" + abi,
+        "-mcpu=" + _ZIG_CPU[cpu] + _ZIG_FPU[fpu],
+        *tables,
+    ]

@@ -1,6 +1,7 @@
 /* The memory functions that compilers call by themselves, a word at a time. Built without the
- * optimisation that would turn these loops into calls of themselves. The core allows unaligned word
- * access (Armv7-M and later), so only the store side is aligned. */
+ * optimisation that would turn these loops into calls of themselves. Where the core allows
+ * unaligned word access (Armv7-M and later), only the store side is aligned; elsewhere (Armv6-M)
+ * words from other addresses are put together from bytes. */
 #include <stddef.h>
 #include <stdint.h>
 
@@ -9,10 +10,32 @@ void *memmove(void *to, const void *from, size_t n);
 void *memset(void *to, int value, size_t n);
 int memcmp(const void *a, const void *b, size_t n);
 
-static inline uint32_t load(const uint8_t *p) {
+#ifdef __ARM_FEATURE_UNALIGNED
+static inline int loads_words(const uint8_t *p) {
+    (void)p;
+    return 1;
+}
+
+static inline uint32_t load_word(const uint8_t *p) {
     uint32_t word;
     __builtin_memcpy(&word, p, 4);
     return word;
+}
+#else
+static inline int loads_words(const uint8_t *p) {
+    return ((uintptr_t)p & 3u) == 0;
+}
+
+static inline uint32_t load_word(const uint8_t *p) {
+    return *(const uint32_t *)__builtin_assume_aligned(p, 4);
+}
+#endif
+
+static inline uint32_t load(const uint8_t *p) {
+    if (loads_words(p)) {
+        return load_word(p);
+    }
+    return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
 static inline void store(uint8_t *p, uint32_t word) {
@@ -26,8 +49,9 @@ void *memcpy(void *restrict to, const void *restrict from, size_t n) {
         *d++ = *s++;
         n--;
     }
-    for (; n >= 16; n -= 16, d += 16, s += 16) {
-        uint32_t a = load(s), b = load(s + 4), c = load(s + 8), e = load(s + 12);
+    for (; n >= 16 && loads_words(s); n -= 16, d += 16, s += 16) {
+        uint32_t a = load_word(s), b = load_word(s + 4);
+        uint32_t c = load_word(s + 8), e = load_word(s + 12);
         store(d, a);
         store(d + 4, b);
         store(d + 8, c);

@@ -68,7 +68,7 @@ __attribute__((naked, used)) void tk_unhandled(void) {
                    "mov r0, sp\n\t"
                    "ldr r1, =tk_stack_top\n\t"
                    "mov sp, r1\n\t"
-                   "b tk_fault_entry\n\t"
+                   "bl tk_fault_entry\n\t" /* BL: on Armv6-M, B does not reach far */
                    ".ltorg");
 }
 
@@ -104,6 +104,9 @@ _Noreturn void tk_reset(void) {
 #endif
 #if defined(__ARM_ARCH_8M_MAIN__) || defined(__ARM_ARCH_8_1M_MAIN__)
     __asm volatile("msr msplim, %0" ::"r"(tk_stack_bottom));
+#endif
+#ifdef __ARM_ARCH_6M__
+    TK_SCB_CCR |= 1u << 3; /* UNALIGN_TRP, where a larger core runs this code: as on a Cortex-M0+ */
 #endif
     TK_SCB_VTOR = (uint32_t)(uintptr_t)tk_vectors;
     start();

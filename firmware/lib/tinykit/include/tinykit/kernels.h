@@ -39,12 +39,12 @@ typedef struct {
     const int32_t *multiplier;  /* [O], or [1] unless per_channel */
     const int8_t *shift;        /* likewise */
     uint16_t input_channels, split, output_channels;
-    int16_t input_zero_point;   /* subtracted from inputs; 0 where the biases contain its part */
+    int16_t input_zero_point; /* subtracted from inputs; 0 where the biases contain its part */
     int16_t output_zero_point;
-    int8_t padding;             /* the input that padding stands for: its zero point */
+    int8_t padding; /* the input that padding stands for: its zero point */
     int8_t activation_min, activation_max;
     uint8_t per_channel;
-    uint8_t sums;               /* TK_SUMS_… */
+    uint8_t sums; /* TK_SUMS_… */
 } tk_conv2d;
 
 /* DEPTHWISE_CONV_2D.  Output channel o sees input channel o / (O / C).
@@ -60,7 +60,7 @@ typedef struct {
     int16_t input_zero_point, output_zero_point;
     int8_t activation_min, activation_max;
     uint8_t per_channel;
-    uint8_t sums;               /* TK_SUMS_… */
+    uint8_t sums; /* TK_SUMS_… */
 } tk_depthwise_conv2d;
 
 /* AVERAGE_POOL_2D and MAX_POOL_2D. */
@@ -115,14 +115,17 @@ typedef struct {
  * at input + (y % ring) * W * C.  A whole tensor is a ring of H rows.  The second form of each
  * kernel makes all rows from a whole tensor. */
 
-/* scratch: the patches of four pixels (of one, in maps less than 4 wide) as int16, or as int8 with
- * Helium: 4 (or 1) * max(2 * (up2(KH * KW * K) + up2(KH * KW * (C - K))),
- * up16(KH * KW * K) + up16(KH * KW * (C - K))) bytes. */
+/* scratch: with Helium the patches of four pixels (of one, in maps less than 4 wide) as int8,
+ * 4 (or 1) * (up16(KH * KW * K) + up16(KH * KW * (C - K))) bytes; else as int16,
+ * 8 (or 2) * (up2(KH * KW * K) + up2(KH * KW * (C - K))) bytes, and up4(KH * KW * C) bytes more
+ * where KH > 1, KW * C <= TK_STAGED_RUN, K = C and nothing is dilated along rows. */
+#define TK_STAGED_RUN 31
 void tk_conv2d_row_s8(const tk_conv2d *conv, const int8_t *input, int32_t ring, int32_t oy,
                       int8_t *output, int16_t *scratch);
 void tk_conv2d_s8(const tk_conv2d *conv, const int8_t *input, int8_t *output, int16_t *scratch);
 
-/* scratch: the planes of four channels (depthwise.h): 160 * KH bytes. */
+/* scratch: the planes and weights of four channels (planes.h): KH * (160 + 32 * (KW / 2 + 1))
+ * bytes. */
 void tk_depthwise_conv2d_row_s8(const tk_depthwise_conv2d *conv, const int8_t *input, int32_t ring,
                                 int32_t oy, int8_t *output, int16_t *scratch);
 void tk_depthwise_conv2d_s8(const tk_depthwise_conv2d *conv, const int8_t *input, int8_t *output,

@@ -1,0 +1,1 @@
+"""What the measurements have in common: counting by layer, cycles, memory, the golden reference."""
