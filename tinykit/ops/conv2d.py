@@ -151,10 +151,10 @@ def convolution_call(
     channels, split = x.shape[-1], weights.shape[-1]
     taps = weights.size // (weights.shape[0] * split)
     pixels = 4 if row >= 4 else 1  # that a kernel computes at once
-    positions = sum(-(-taps * n // 2) * 2 for n in (split, channels - split))
-    scratch = 2 * pixels * positions
-    if taps > 1:
-        scratch += -(-taps * max(split, channels - split) // 4) * 4
+    blocks = [taps * n for n in (split, channels - split)]
+    wide = sum(-(-n // 2) * 2 for n in blocks)  # positions of a patch of int16, in pairs
+    narrow = sum(-(-n // 16) * 16 for n in blocks)  # of int8, in sixteens (Helium)
+    stage = -(-max(blocks) // 4) * 4 if taps > 1 else 0
     folded = folded_bias(graph, op)
     zero_point = x.quant.zero_point0
     if any(graph[name].order != "pairs" for name in (weights.name, rest) if name):
@@ -182,7 +182,7 @@ def convolution_call(
         "tk_conv2d_s8",
         Struct("tk_conv2d", fields),
         (x.name, y.name, "$scratch"),
-        scratch=scratch,
+        scratch=max(2 * pixels * wide + stage, pixels * narrow),
     )
 
 

@@ -1,4 +1,5 @@
 /* ADD, int8. */
+#include "mve.h"
 #include "requantize.h"
 #include "simd.h"
 #include "tinykit/kernels.h"
@@ -24,6 +25,35 @@ static int is_half(const addend *a) {
     return a->multiplier == 1 << 30 && a->shift == 0;
 }
 
+#if TK_MVE
+/* The first elements of a repeat, as many as make whole vectors; returns how many. */
+static int32_t add_vectors(const tk_add *add, const addend *half, const addend *other,
+                           int8_t *output) {
+    const int8_t *x = other->x, *y = half->x;
+    const int32_t one = other->shift < 0 ? 1 : 0; /* no rounding shift, nothing to put right */
+    const int16_t start_x = (int16_t)(-16 * other->zero_point);
+    const int16_t start_y = (int16_t)(-16 * half->zero_point);
+    const int16x8_t sixteen = vdupq_n_s16(16);
+    const int16x8_t low = vdupq_n_s16(add->activation_min);
+    const int16x8_t high = vdupq_n_s16(add->activation_max);
+    for (uint32_t i = add->size / 8; i > 0; i--, x += 8, y += 8, output += 8) {
+        /* (x - zero_point) * 2^4, then * 2^16 or, with the multiplier 1/2, * 2^15 */
+        const int16x8_t p = vmlasq_n_s16(vldrbq_s16(x), sixteen, start_x);
+        const int16x8_t q = vmlasq_n_s16(vldrbq_s16(y), sixteen, start_y);
+        int32x4_t even = vqrdmulhq_n_s32(vshllbq_n_s16(p, 16), other->multiplier);
+        int32x4_t odd = vqrdmulhq_n_s32(vshlltq_n_s16(p, 16), other->multiplier);
+        even = vrshlq_n_s32(vqdmlahq_n_s32(even, even, one), other->shift);
+        odd = vrshlq_n_s32(vqdmlahq_n_s32(odd, odd, one), other->shift);
+        even = vaddq_s32(even, vshllbq_n_s16(q, 15));
+        odd = vaddq_s32(odd, vshlltq_n_s16(q, 15));
+        even = tk_mve_multiply(even, add->output_multiplier, add->output_shift, 0);
+        odd = tk_mve_multiply(odd, add->output_multiplier, add->output_shift, 0);
+        vstrbq_s16(output, tk_mve_outputs(even, odd, add->output_zero_point, low, high));
+    }
+    return (int32_t)(add->size / 8 * 8);
+}
+#endif
+
 /* Sums of `half`, whose multiplier is 1/2, and `other`; the output's multiplier shifts right. */
 static void add_half(const tk_add *add, addend half, addend other, int8_t *output) {
     /* (x - zero_point) * 2^21: SMMULR of it is TFLite's doubling high multiply of x * 2^20.  A
@@ -35,7 +65,14 @@ static void add_half(const tk_add *add, addend half, addend other, int8_t *outpu
     const int32_t output_right = -add->output_shift - 1;
     const int32_t twice_zero = 2 * add->output_zero_point + 1;
     for (uint32_t repeat = 0; repeat < add->repeats; repeat++) {
-        for (const int8_t *end = output + add->size; output != end; output++) {
+        const int8_t *end = output + add->size;
+#if TK_MVE
+        const int32_t done = add_vectors(add, &half, &other, output);
+        half.x += done;
+        other.x += done;
+        output += done;
+#endif
+        for (; output != end; output++) {
             int32_t t = tk_smmulr(start + *other.x++ * (1 << bits), other.multiplier);
             t = (t + (t >> 31)) >> right;
             const int32_t sum = half_start + *half.x++ * (1 << 19) + ((t + 1) >> 1);

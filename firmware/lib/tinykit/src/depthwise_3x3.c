@@ -1,10 +1,11 @@
 /* DEPTHWISE_CONV_2D of 3x3 windows, undilated, where each input channel makes one output channel:
  * with the DSP instructions four channels side by side, in place; without them by packed planes. */
 #include "depthwise_packed.h"
+#include "mve.h"
 #include "simd.h"
 #include "tinykit/kernels.h"
 
-#if TK_DSP
+#if TK_DSP && !TK_MVE
 #include "depthwise_plain.h"
 
 #define WHOLE 4 /* rows of a window that lies inside the input */

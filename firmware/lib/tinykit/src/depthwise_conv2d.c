@@ -1,4 +1,5 @@
 /* DEPTHWISE_CONV_2D, int8. */
+#include "depthwise_mve.h"
 #include "depthwise_plain.h"
 #include "planes.h"
 
@@ -122,6 +123,12 @@ static int32_t block_planes(const tk_depthwise_conv2d *conv, const block *b, con
 #endif
 
 static void depthwise(const tk_depthwise_conv2d *conv, const rows *r, int16_t *scratch) {
+#if TK_MVE
+    if (tk_mve_depthwise(conv, r->input, r->ring, r->first, r->last, r->output,
+                         (int8_t *)scratch)) {
+        return;
+    }
+#endif
     const block blocks[2] = {
         {conv->weights, 0, conv->split},
         {conv->weights_rest, conv->split, conv->output_channels - conv->split},
