@@ -1,6 +1,6 @@
 /* ADD for ARMv6-M: what tk_add_loop() in add.c does, in 50 instructions an element. */
 #if defined(__thumb__) && !defined(__thumb2__)
-#include "requantize_v6m.h"
+#include "requantize_v6m.S"
 
     .syntax unified
     .thumb
