@@ -253,6 +253,31 @@ def test_channels_of_an_add_go_together(tmp_path: Path) -> None:
     assert channels(after) == [3, 3, 3, 2]
 
 
+def test_channels_of_a_flattened_map_go(tmp_path: Path) -> None:
+    """A dense layer reads a channel once for each pixel; what it reads may vary between them."""
+    net = Layers.of((1, 5, 5, 3))
+    net.layer("CONV_2D", dead(random_weights(6, 1, 1, 3), 1, 3), np.full(6, 900), 7)
+    net.layer("DEPTHWISE_CONV_2D", random_weights(1, 3, 3, 6), np.arange(6), 7)
+    shape = net.file.constant(np.array([1, 150], np.int32))
+    flat = net.file.tensor((1, 150), 0.08, 7)
+    net.now = net.file.operator("RESHAPE", [net.now, shape], flat, None)
+    net.layer("FULLY_CONNECTED", random_weights(4, 150) // 4, np.arange(4))
+    before, after = net.check(fold, tmp_path)
+    assert channels(before) == [6, 6, 150, 4]
+    assert channels(after) == [4, 4, 100, 4]
+
+
+def test_equal_channels_of_a_flattened_map_merge(tmp_path: Path) -> None:
+    net = Layers.of((1, 3, 3, 3))
+    net.layer("CONV_2D", equal(random_weights(6, 1, 1, 3), 1, 4))
+    shape = net.file.constant(np.array([1, 54], np.int32))
+    flat = net.file.tensor((1, 54), 0.08, -128)
+    net.now = net.file.operator("RESHAPE", [net.now, shape], flat, None)
+    net.layer("FULLY_CONNECTED", random_weights(4, 54) // 2)
+    _, after = net.check(merge, tmp_path)
+    assert channels(after) == [5, 45, 4]
+
+
 def test_outputs_keep_their_channels(tmp_path: Path) -> None:
     net = Layers.of((1, 6))
     net.layer("FULLY_CONNECTED", dead(random_weights(5, 6), 0, 3), np.arange(5) * 100)

@@ -183,6 +183,9 @@ class Network:
 
     _relu6 = _quantize = _relu
 
+    def _lookup(self, op: Op) -> Value:
+        return self._codes_of(op.outputs[0])  # only in front of what learns: no gradient
+
     def _transpose(self, op: Op) -> Value:
         attributes: Any = op.attributes
         return tf.transpose(self._input(op), attributes.permutation)

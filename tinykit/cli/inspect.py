@@ -14,7 +14,7 @@ def inspect(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show a model's layers, cost, what passes save, memory, and boards it fits."""
+    """Show a model's layers, cost, memory, and boards it fits."""
     from tinykit.project import Project
     from tinykit.report.model import inspect_report
 

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from tinykit.ops.tape import Tape
 
 
-STAGED_RUN = 31  # TK_STAGED_RUN of kernels.h
-
-
 @dataclass(frozen=True)
 class Conv2DAttributes(Attributes):
     """stride, dilation: (height, width); padding: (top, bottom, left, right)."""
@@ -155,10 +152,9 @@ def convolution_call(
     taps = weights.size // (weights.shape[0] * split)
     pixels = 4 if row >= 4 else 1  # that a kernel computes at once
     positions = sum(-(-taps * n // 2) * 2 for n in (split, channels - split))
-    n = {name: int(value) for name, value in window.fields.items() if isinstance(value, int)}
-    staged = n["kernel_height"] > 1 and n["dilation_width"] == 1 and split == channels
-    staged = staged and n["kernel_width"] * channels <= STAGED_RUN
-    scratch = 2 * pixels * positions + (-(-taps * channels // 4) * 4 if staged else 0)
+    scratch = 2 * pixels * positions
+    if taps > 1:
+        scratch += -(-taps * max(split, channels - split) // 4) * 4
     folded = folded_bias(graph, op)
     zero_point = x.quant.zero_point0
     if any(graph[name].order != "pairs" for name in (weights.name, rest) if name):

@@ -2,10 +2,12 @@
 
 Channels that flow through adds, pools or depthwise layers are tied: all tensors that they pass
 form a class.  Layers with weights [O, …, I] make the channels of one class from those of another.
+A dense layer behind a flattened map [1, …, C] reads its channels too, once for each pixel.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,16 +16,22 @@ from tinykit.ir import Array, Graph, Op, Quantization, Tensor
 from tinykit.ops.registry import operator
 from tinykit.ops.reshape import ReshapeAttributes
 from tinykit.passes.frozen import downstream
+from tinykit.passes.ranges import layer_sums
 
 
 class ChannelClasses:
-    """Union-find over arena tensors, by name; `fixed` classes must stay as they are."""
+    """Union-find over arena tensors, by name; `fixed` classes must stay as they are.
 
-    def __init__(self, graph: Graph) -> None:
+    skipped: ops that tie and fix nothing.
+    """
+
+    def __init__(self, graph: Graph, skipped: Collection[Op] = ()) -> None:
         arena = [n for n, t in graph.tensors.items() if t.storage == "arena"]
         self._parent = {name: name for name in arena}
         self._fixed: set[str] = {*graph.inputs, *graph.outputs}
         for op in graph.ops:
+            if op in skipped:
+                continue
             names = [n for n in (*op.reads, *op.outputs) if graph[n].storage == "arena"]
             flow = operator(op.kind).channel_flow(graph, op)
             if flow == "fixed":
@@ -52,6 +60,33 @@ class ChannelClasses:
 
 
 @dataclass(frozen=True)
+class Reader:
+    """A layer with weights that reads the channels of tensor `x`, perhaps flattened."""
+
+    op: Op
+    x: str
+    flat: bool
+
+    def weights(self, graph: Graph) -> Array:
+        """int8 [O, …, C]."""
+        weights = graph[self.op.inputs[1]].value
+        return weights.reshape(len(weights), -1, graph[self.x].shape[-1]) if self.flat else weights
+
+    def with_weights(self, graph: Graph, weights: Array) -> Graph:
+        """The graph with other weights [O, …, C] in this layer."""
+        op = named(graph, self.op.name)
+        data = np.ascontiguousarray(weights.reshape(len(weights), -1) if self.flat else weights)
+        tensor = replace(graph[op.inputs[1]], shape=data.shape, data=data)
+        return with_constant(graph, op, 1, tensor)
+
+    def sums(self, graph: Graph, x: Array, weights: Array) -> Array:
+        """What some channels [1, …, k] add to the sums: int64 [positions, O]."""
+        if self.flat:
+            x, weights = x.reshape(1, -1), weights.reshape(len(weights), -1)
+        return layer_sums(graph, self.op, x, weights).reshape(-1, len(weights))
+
+
+@dataclass(frozen=True)
 class Bundle:
     """A class whose channels may be taken away, and the ops around it.
 
@@ -62,7 +97,7 @@ class Bundle:
     channels: int
     makers: tuple[Op, ...]
     carriers: tuple[Op, ...]
-    readers: tuple[Op, ...]
+    readers: tuple[Reader, ...]
 
     @property
     def fewest(self) -> int:
@@ -76,46 +111,69 @@ class Bundle:
 
 def bundles(graph: Graph, learns: frozenset[str]) -> list[Bundle]:
     """The classes of a frozen part of the graph: nothing that learns lies before or reads them."""
-    classes, alive = ChannelClasses(graph), downstream(graph, learns)
+    flattening = [op for op in graph.ops if _flattens(graph, op)]
+    classes, alive = ChannelClasses(graph, flattening), downstream(graph, learns)
     found = []
     for names in classes.groups():
         if classes.fixed(names[0]) or any(name in alive for name in names):
             continue
-        inside, makers, carriers, readers = set(names), [], [], []
+        inside = set(names)
+        makers, carriers, readers = list[Op](), list[Op](), list[Reader]()
         for op in graph.ops:
             reads = any(name in inside for name in op.reads)
             makes = any(name in inside for name in op.outputs)
-            if operator(op.kind).channel_flow(graph, op) == "mixes":
+            if op in flattening:
+                behind = graph.consumers(op.outputs[0]) if reads else []
+                readers += [Reader(dense, op.inputs[0], True) for dense in behind]
+            elif operator(op.kind).channel_flow(graph, op) == "mixes":
                 makers += [op] if makes else []
-                readers += [op] if reads else []
+                readers += [Reader(op, op.inputs[0], False)] if reads else []
             elif reads or makes:
                 carriers.append(op)
-        if makers and not any(op.name in learns or len(op.inputs) > 3 for op in readers):
+        layers = [*makers, *carriers, *(reader.op for reader in readers)]
+        whole = all(len(op.inputs) <= 3 for op in layers)  # no weights in two blocks
+        if makers and whole and not any(reader.op.name in learns for reader in readers):
             channels = graph[names[0]].shape[-1]
             parts = (tuple(makers), tuple(carriers), tuple(readers))
             found.append(Bundle(tuple(names), channels, *parts))
     return found
 
 
+def _flattens(graph: Graph, op: Op) -> bool:
+    """Whether the op makes one row of a map, for dense layers alone."""
+    if op.kind != "reshape":
+        return False
+    x, y = graph[op.inputs[0]], graph[op.outputs[0]]
+    readers = graph.consumers(y.name)
+    return (
+        y.shape[-1] == y.size != x.shape[-1]
+        and y.name not in graph.outputs
+        and bool(readers)
+        and all(reader.kind == "fully_connected" for reader in readers)
+    )
+
+
 def keep_channels(graph: Graph, bundle: Bundle, kept: Array) -> Graph:
     """Without the channels of a bundle that are not in `kept` (indices, rising)."""
-    tensors = {name: _narrow(graph[name], len(kept)) for name in bundle.tensors}
-    graph = graph.with_tensors(tensors.values())
+    for reader in bundle.readers:
+        graph = reader.with_weights(graph, reader.weights(graph)[..., kept])
     for name in [op.name for op in bundle.makers]:
         graph = _take_weights(graph, name, 0, kept)
     for name in [op.name for op in bundle.carriers if op.kind == "depthwise_conv2d"]:
         graph = _take_weights(graph, name, 3, kept)
-    for name in [op.name for op in bundle.readers]:
-        op = next(op for op in graph.ops if op.name == name)
-        weights = graph[op.inputs[1]]
-        graph = with_constant(graph, op, 1, take(weights, len(weights.shape) - 1, kept))
-    ops = tuple(
-        replace(op, attributes=ReshapeAttributes(graph[op.outputs[0]].shape))
-        if op.kind == "reshape" and op.outputs[0] in bundle.tensors
-        else op
-        for op in graph.ops
-    )
-    return replace(graph, ops=ops)
+    narrow = [replace(graph[n], shape=(*graph[n].shape[:-1], len(kept))) for n in bundle.tensors]
+    for reader in bundle.readers:
+        if reader.flat:
+            row = graph[reader.op.inputs[0]]
+            width = row.size // bundle.channels * len(kept)
+            narrow.append(replace(row, shape=(*row.shape[:-1], width)))
+    graph = graph.with_tensors(narrow)
+    return replace(graph, ops=tuple(_reshaped(graph, bundle, op) for op in graph.ops))
+
+
+def named(graph: Graph, name: str) -> Op:
+    """The op of that name, as it is in this graph."""
+    return next(op for op in graph.ops if op.name == name)
 
 
 def with_constant(graph: Graph, op: Op, index: int, tensor: Tensor) -> Graph:
@@ -148,13 +206,16 @@ def take(tensor: Tensor, axis: int, kept: Array) -> Tensor:
 
 def _take_weights(graph: Graph, name: str, axis: int, kept: Array) -> Graph:
     """Output channels of a layer: of its weights along `axis`, and of its bias."""
-    op = next(op for op in graph.ops if op.name == name)
+    op = named(graph, name)
     graph = with_constant(graph, op, 1, take(graph[op.inputs[1]], axis, kept))
-    op = next(op for op in graph.ops if op.name == name)
+    op = named(graph, name)
     if len(op.inputs) > 2 and op.inputs[2]:
         graph = with_constant(graph, op, 2, take(graph[op.inputs[2]], 0, kept))
     return graph
 
 
-def _narrow(tensor: Tensor, channels: int) -> Tensor:
-    return replace(tensor, shape=(*tensor.shape[:-1], channels))
+def _reshaped(graph: Graph, bundle: Bundle, op: Op) -> Op:
+    """Reshapes inside and behind a bundle say which shape they make."""
+    if op.kind != "reshape" or op.inputs[0] not in bundle.tensors:
+        return op
+    return replace(op, attributes=ReshapeAttributes(graph[op.outputs[0]].shape))

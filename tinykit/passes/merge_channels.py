@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinykit.ir import Array, Graph, Op
-from tinykit.passes.channels import Bundle, bundles, keep_channels, with_constant
+from tinykit.ir import Array, Graph
+from tinykit.passes.channels import Bundle, Reader, bundles, keep_channels
 
 LARGEST = 127  # weights stay symmetric int8
 
@@ -26,12 +26,11 @@ def _merge_one(graph: Graph, learns: frozenset[str]) -> Graph:
             original = first.setdefault(_identity(graph, bundle, channel), channel)
             if original == channel or bundle.channels <= bundle.fewest:
                 continue
-            sums = {op.name: _summed(graph, op, original, channel) for op in bundle.readers}
-            if any(np.abs(weights).max() > LARGEST for weights in sums.values()):
+            sums = [_summed(graph, reader, original, channel) for reader in bundle.readers]
+            if any(np.abs(weights).max() > LARGEST for weights in sums):
                 continue
-            for op in bundle.readers:
-                weights = graph[op.inputs[1]].with_data(sums[op.name].astype(np.int8))
-                graph = with_constant(graph, op, 1, weights)
+            for reader, weights in zip(bundle.readers, sums, strict=True):
+                graph = reader.with_weights(graph, weights.astype(np.int8))
             kept = np.delete(np.arange(bundle.channels), channel)
             return keep_channels(graph, bundle, kept)
     return graph
@@ -54,8 +53,8 @@ def _identity(graph: Graph, bundle: Bundle, channel: int) -> bytes:
     return b"|".join(parts)
 
 
-def _summed(graph: Graph, op: Op, into: int, channel: int) -> Array:
+def _summed(graph: Graph, reader: Reader, into: int, channel: int) -> Array:
     """Weights of a reader with those of one input channel added to another's; int64."""
-    weights = graph[op.inputs[1]].value.astype(np.int64)
+    weights = reader.weights(graph).astype(np.int64)
     weights[..., into] += weights[..., channel]
     return weights

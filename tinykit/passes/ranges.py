@@ -19,13 +19,13 @@ from tinykit.passes.tables import LOWEST, table_of
 Bounds = tuple[Array, Array]  # least and largest codes, of the tensor's shape
 
 
-def ranges(graph: Graph) -> dict[str, Bounds]:
-    """Bounds of every int8 or uint8 arena tensor."""
+def ranges(graph: Graph, alive: frozenset[str] = frozenset()) -> dict[str, Bounds]:
+    """Bounds of every int8 or uint8 tensor that is not `alive`: that no training changes."""
     found = {name: _anything(graph[name]) for name in graph.inputs}
     found.update((n, (t.value, t.value)) for n, t in graph.tensors.items() if t.constant)
     for op in graph.ops:
-        for name, bounds in zip(op.outputs, _outputs(graph, op, found), strict=True):
-            found[name] = bounds
+        if not alive.intersection(op.outputs):
+            found.update(zip(op.outputs, _outputs(graph, op, found), strict=True))
     return found
 
 

@@ -130,10 +130,9 @@ typedef struct {
  * at input + (y % ring) * W * C.  A whole tensor is a ring of H rows.  The second form of each
  * kernel makes all rows from a whole tensor. */
 
-/* scratch: the patches of four pixels (of one, in maps less than 4 wide) as int16:
- * 8 (or 2) * (up2(KH * KW * K) + up2(KH * KW * (C - K))) bytes; and up4(KH * KW * C) bytes more
- * where KH > 1, KW * C <= TK_STAGED_RUN, K = C and nothing is dilated along rows. */
-#define TK_STAGED_RUN 31
+/* scratch: the patches of four pixels (of one, in maps less than 4 wide) as int16, 8 (or 2) * P
+ * bytes with P = up2(KH * KW * K) + up2(KH * KW * (C - K)); and where there is more than one tap,
+ * the bytes of one pixel: up4(KH * KW * max(K, C - K)). */
 void tk_conv2d_row_s8(const tk_conv2d *conv, const int8_t *input, int32_t ring, int32_t oy,
                       int8_t *output, int16_t *scratch);
 void tk_conv2d_s8(const tk_conv2d *conv, const int8_t *input, int8_t *output, int16_t *scratch);
