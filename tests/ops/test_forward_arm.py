@@ -95,3 +95,32 @@ def test_accesses_outside_are_found(tmp_path: Path) -> None:
     ArmKernels("cortex-m4").run(loaded, codes)
     with pytest.raises(AssertionError, match="tk_conv2d_s8 writes outside"):
         Stingy("cortex-m4").run(loaded, codes)
+
+
+@pytest.mark.parametrize("core", ["cortex-m0", "cortex-m3"])
+@pytest.mark.parametrize("depthwise", [False, True], ids=["conv2d", "depthwise"])
+@pytest.mark.parametrize("pair", [(-127, -128), (-128, 127), (127, 127), (-128, -128)])
+def test_two_products_at_the_ends_of_int16(
+    core: str, depthwise: bool, pair: tuple[int, int], tmp_path: Path
+) -> None:
+    """Cores without DSP instructions sum two products in half a word; (-128, -128) does not fit."""
+    random = np.random.default_rng(1)
+    graph = Graph()
+    x = graph.tensor((1, 7, 9, 3), 1.0, 5)
+    y = graph.tensor((1, 7, 9, 3), 9 * 128.0 * 2, -3)
+    taps = np.array([*pair, 0] * 3, np.int8)
+    if depthwise:
+        w = graph.constant(np.repeat(taps, 3).reshape(1, 3, 3, 3), (1.0,))
+    else:
+        w = graph.constant(np.tile(np.array([*pair] * 14, np.int8)[:27], 3).reshape(3, 3, 3, 3),
+                           (1.0,))  # fmt: skip
+    bias = graph.constant(np.array([-9, 0, 7], np.int32), (1.0,))
+    options = {"StrideH": 1, "StrideW": 1} | ({"DepthMultiplier": 1} if depthwise else {})
+    graph.operator("DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", [x, w, bias], y, options, 3)
+    graph.inputs, graph.outputs = [x], [y]
+    content = write(graph)
+    (tmp_path / "model.tflite").write_bytes(content)
+    loaded, kernels = load_model(tmp_path / "model.tflite"), ArmKernels(core)
+    ends = np.array([-128, 127], np.int8)
+    for codes in (*(np.full((1, 7, 9, 3), end) for end in ends), random.choice(ends, (1, 7, 9, 3))):
+        np.testing.assert_array_equal(kernels.run(loaded, codes), tflm(content, codes))

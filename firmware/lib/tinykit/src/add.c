@@ -13,8 +13,7 @@ static inline int32_t scaled(int32_t x, int32_t multiplier, int shift) {
     return tk_multiply(x * (1 << 20), multiplier, shift);
 }
 
-#if TK_DSP
-/* One input as the fast loop takes it. */
+/* One input as the fast loops take it. */
 typedef struct {
     const int8_t *x;
     int32_t zero_point, multiplier, shift;
@@ -54,6 +53,7 @@ static int32_t add_vectors(const tk_add *add, const addend *half, const addend *
 }
 #endif
 
+#if TK_DSP
 /* Sums of `half`, whose multiplier is 1/2, and `other`; the output's multiplier shifts right. */
 static void add_half(const tk_add *add, addend half, addend other, int8_t *output) {
     /* (x - zero_point) * 2^21: SMMULR of it is TFLite's doubling high multiply of x * 2^20.  A
@@ -84,10 +84,68 @@ static void add_half(const tk_add *add, addend half, addend other, int8_t *outpu
         other.x -= other.rewind;
     }
 }
+#else
+/* Without a long product.  add_v6m.S knows the order of the members. */
+typedef struct {
+    const int8_t *half, *other; /* behind their last elements */
+    int8_t *output;
+    int32_t size;
+    int32_t half_start;
+    /* round(x * 2^20 * multiplier / 2^31) by the multiplier's upper 20 and lower 11 bits; what the
+     * zero point adds to both products, with the rounding; the shift less one */
+    int32_t upper, lower, upper_start, lower_start, right;
+    int32_t multiplier, output_right, twice_zero;
+} sum_loop;
+
+#if defined(__thumb__) && !defined(__thumb2__)
+void tk_add_loop(const sum_loop *loop);
+#else
+static void tk_add_loop(const sum_loop *loop) {
+    const sum_loop l = *loop;
+    for (int32_t i = -l.size; i != 0; i++) {
+        const int32_t x = l.other[i];
+        int32_t t = x * l.upper + l.upper_start + ((x * l.lower + l.lower_start) >> 11);
+        t = (t + (t >> 31)) >> l.right;
+        const int32_t sum = l.half_start + l.half[i] * (1 << 19) + ((t + 1) >> 1);
+        t = tk_scale_high(sum, l.multiplier);
+        t = (t + (t >> 31)) >> l.output_right;
+        l.output[i] = (int8_t)tk_clamp((t + l.twice_zero) >> 1, INT8_MIN, INT8_MAX);
+    }
+}
+#endif
+
+/* Sums of `half`, whose multiplier is 1/2, and `other`; the output's multiplier shifts right. */
+static void add_half(const tk_add *add, addend half, addend other, int8_t *output) {
+    /* a second multiplier of 1/2 is taken twice as large, and halved by its rounding shift */
+    const int twice = is_half(&other);
+    const int32_t upper = (int32_t)((uint32_t)other.multiplier << twice >> 11);
+    const int32_t lower = (int32_t)((uint32_t)other.multiplier << twice & 2047);
+    const int32_t size = (int32_t)add->size;
+    sum_loop loop = {
+        .size = size,
+        .half_start = -half.zero_point * (1 << 19),
+        .upper = upper,
+        .lower = lower,
+        .upper_start = -other.zero_point * upper,
+        .lower_start = (1 << 10) - other.zero_point * lower,
+        .right = twice ? 0 : -other.shift - 1,
+        .multiplier = add->output_multiplier,
+        .output_right = -add->output_shift - 1,
+        .twice_zero = 2 * add->output_zero_point + 1,
+    };
+    for (uint32_t repeat = 0; repeat < add->repeats && size > 0; repeat++) {
+        output += size;
+        loop.half = half.x + size;
+        loop.other = other.x + size;
+        loop.output = output;
+        tk_add_loop(&loop);
+        half.x = loop.half - half.rewind;
+        other.x = loop.other - other.rewind;
+    }
+}
 #endif
 
 void tk_add_s8(const tk_add *add, const int8_t *a, const int8_t *b, int8_t *output) {
-#if TK_DSP
     const addend first = {a, add->zero_point_a, add->multiplier_a, add->shift_a, 0};
     const addend second = {b, add->zero_point_b, add->multiplier_b, add->shift_b,
                            (int32_t)add->size};
@@ -100,7 +158,6 @@ void tk_add_s8(const tk_add *add, const int8_t *a, const int8_t *b, int8_t *outp
         }
         return;
     }
-#endif
     const tk_output_range range =
         tk_range_of(add->activation_min, add->activation_max, add->output_zero_point);
     const int32_t zero_a = add->zero_point_a;

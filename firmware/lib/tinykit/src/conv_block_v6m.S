@@ -9,7 +9,7 @@
  * Four pixels x one channel: 2.3 instructions for a multiply-accumulate, or 3.1 where the products
  * of two positions do not fit in int16 together; one pixel x four channels: 3.6. */
 #if defined(__thumb__) && !defined(__thumb2__)
-#include "requantize_v6m.h"
+#include "requantize_v6m.S"
 
     .syntax unified
     .thumb
@@ -305,19 +305,19 @@ tk_dot_4:
     movs    r3, r2
     adds    r2, r1, #1
     adds    r4, r3, #1
-.Ltwo: /* until a multiple of 8 positions is left */
-    lsls    r7, r5, #28
-    beq     .Leight
+.Ltwo: /* until a multiple of 16 positions is left */
+    lsls    r7, r5, #27
+    beq     .Lsixteen
     position
     position
     bne     .Ltwo
     b       .Lstore
-.Leight:
-    .rept   8
+.Lsixteen:
+    .rept   16
     position
     .endr
     beq     .Lstore
-    b       .Leight
+    b       .Lsixteen
 .Lstore:
     ldr     r0, [sp, #36]
     mov     r4, r8

@@ -3,6 +3,8 @@
 
 #if TK_PACKED
 
+#define AT_ONCE 16 /* channels of a single pixel */
+
 static int8_t output_of(const tk_block *b, int32_t acc, int32_t multiplier, int32_t shift) {
     const tk_output_range range = tk_range_of(INT8_MIN, INT8_MAX, b->twice_zero >> 1);
     return (int8_t)tk_requantize(acc, multiplier, shift, &range);
@@ -57,20 +59,21 @@ void tk_block_1(const tk_block *block) {
     const int32_t bytes = 2 * (int32_t)(b.end - b.patch);
     const int32_t rest = 2 * (int32_t)(b.rest_end - b.end);
     const int8_t *w = b.weights + bytes, *w_rest = b.weights_rest + rest;
+    int32_t sums[AT_ONCE] = {0};
     b.step /= 2;
-    for (int32_t left = b.channels; left > 0; left -= 4, w += 2 * bytes, w_rest += 2 * rest) {
-        const int32_t n = tk_min(left, 4), after = left > 2; /* a second pair */
-        int32_t sums[4];
-        sums[0] = b.bias[0];
-        sums[1] = n > 1 ? b.bias[1] : 0;
-        sums[2] = n > 2 ? b.bias[2] : 0;
-        sums[3] = n > 3 ? b.bias[3] : 0;
-        b.bias += 4;
-        if (bytes > 0) {
-            tk_dot_4(b.end, w, w + after * bytes, -bytes, sums);
+    for (int32_t left = b.channels; left > 0; left -= AT_ONCE) {
+        const int32_t n = tk_min(left, AT_ONCE);
+        for (int32_t i = 0; i < n; i++) {
+            sums[i] = *b.bias++;
         }
-        if (rest > 0) {
-            tk_dot_4(b.rest_end, w_rest, w_rest + after * rest, -rest, sums);
+        for (int32_t i = 0; i < n; i += 4, w += 2 * bytes, w_rest += 2 * rest) {
+            const int32_t after = n - i > 2; /* a second pair */
+            if (bytes > 0) {
+                tk_dot_4(b.end, w, w + after * bytes, -bytes, sums + i);
+            }
+            if (rest > 0) {
+                tk_dot_4(b.rest_end, w_rest, w_rest + after * rest, -rest, sums + i);
+            }
         }
 #if defined(__thumb__) && !defined(__thumb2__)
         if (!b.wide) {

@@ -2,7 +2,7 @@
  * conv_block_v6m.S, but each sum of products starts at 2^15 instead of looking at the carry.
  * Two outputs take 36 or 45 instructions for their 18 products. */
 #if defined(__thumb__) && !defined(__thumb2__)
-#include "requantize_v6m.h"
+#include "requantize_v6m.S"
 
     .syntax unified
     .thumb

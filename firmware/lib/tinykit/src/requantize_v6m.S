@@ -1,4 +1,5 @@
-/* Assembly for ARMv6-M: from a sum to an output, without a long multiplication. */
+/* A macro for the assembly of ARMv6-M, which includes this file: from a sum to an output, without a
+ * long multiplication. */
 #ifndef TINYKIT_REQUANTIZE_V6M_H
 #define TINYKIT_REQUANTIZE_V6M_H
 
