@@ -22,6 +22,7 @@ from tests.support.random_models import (
     add,
     average_pool2d,
     conv2d,
+    depthwise_3x3,
     depthwise_conv2d,
     fully_connected,
     max_pool2d,
@@ -30,6 +31,7 @@ from tests.support.random_models import (
     pad,
     quantize,
     softmax,
+    transpose,
 )
 from tests.support.split import split_weights
 from tests.support.tflite_writer import Graph, write
@@ -40,8 +42,10 @@ pytestmark = pytest.mark.skipif(
     shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc is not installed"
 )
 EFFORT = int(os.environ.get("TINYKIT_FUZZ", "1"))
-MANY: tuple[Rule, ...] = (conv2d, depthwise_conv2d, fully_connected)
-OTHERS: tuple[Rule, ...] = (add, average_pool2d, max_pool2d, mean, pad, quantize, softmax)
+MANY: tuple[Rule, ...] = (conv2d, depthwise_conv2d, depthwise_3x3, fully_connected)
+LARGEST = {depthwise_3x3: 50}  # maps in several tiles
+OTHERS: tuple[Rule, ...] = (add, average_pool2d, max_pool2d, mean, pad, quantize, softmax,
+                            transpose)  # fmt: skip
 CORES = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m33")
 
 
@@ -59,7 +63,7 @@ def test_kernels_equal_tflm(core: str, rules: tuple[Rule, ...], tmp_path: Path) 
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
     )
-    @given(models(rules, length=1 if rules != OTHERS else 3))
+    @given(models(rules, 1 if rules != OTHERS else 3, largest=LARGEST.get(rules[0], 9)))
     def run(model: RandomModel) -> None:
         path = tmp_path / "random.tflite"
         path.write_bytes(model.content)

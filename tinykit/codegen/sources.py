@@ -231,9 +231,8 @@ def _training_constants(source: ModelSource) -> list[str]:
             for tensor in tensors:
                 residual = block.offsets.get(f"{tensor.name}/residual")
                 left = "NULL" if residual is None else f"{p}_block + {residual}"
-                rows.append(
-                    f"    {{{p}_block + {block.offsets[tensor.name]}, {left}, {tensor.stored_size}}},"
-                )
+                used = f"{p}_block + {block.offsets[tensor.name]}"
+                rows.append(f"    {{{used}, {left}, {tensor.stored_size}}},")
             parts += [f"static const tk_trained {tables[role]}[{len(tensors)}] = {{", *rows, "};"]
     biases, weights = source.trained
     parts += [

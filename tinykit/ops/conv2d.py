@@ -16,7 +16,7 @@ from tinykit.errors import ModelError
 from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Address, Call, Cost, Field, Operator, Struct, Table
 from tinykit.ops.convolution_gradient import convolution_gradient
-from tinykit.ops.convolution_sums import folded_bias, sums_class
+from tinykit.ops.convolution_sums import folded_bias, neighbours_fit, sums_class
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import activation_range, exact, quantize_multipliers, requantize
 from tinykit.ops.window import Pair, Window
@@ -24,9 +24,6 @@ from tinykit.ops.window import Pair, Window
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
     from tinykit.ops.tape import Tape
-
-
-STAGED_RUN = 31  # TK_STAGED_RUN of kernels.h
 
 
 @dataclass(frozen=True)
@@ -157,10 +154,7 @@ def convolution_call(
     blocks = [taps * n for n in (split, channels - split)]
     wide = sum(-(-n // 2) * 2 for n in blocks)  # positions of a patch of int16, in pairs
     narrow = sum(-(-n // 16) * 16 for n in blocks)  # of int8, in sixteens (Helium)
-    n = {name: int(value) for name, value in window.fields.items() if isinstance(value, int)}
-    staged = n["kernel_height"] > 1 and n["dilation_width"] == 1 and split == channels
-    staged = staged and n["kernel_width"] * channels <= STAGED_RUN
-    stage = -(-taps * channels // 4) * 4 if staged else 0
+    stage = -(-max(blocks) // 4) * 4 if taps > 1 else 0
     folded = folded_bias(graph, op)
     zero_point = x.quant.zero_point0
     if any(graph[name].order != "pairs" for name in (weights.name, rest) if name):
@@ -182,6 +176,7 @@ def convolution_call(
         "activation_max": high,
         "per_channel": int(len(multipliers[0]) > 1),
         "sums": sums_class(graph, op, multipliers[1], axis=0),
+        "neighbours": int(folded is not None and neighbours_fit(graph, op)),
     }
     return Call(
         "tk_conv2d_s8",

@@ -83,7 +83,7 @@ class Conv2DInputGrad(Operator[InputGradAttributes]):
                 largest = max(largest, int(sums.max()))
             else:
                 largest = max(largest, tensor.shape[0] * WEIGHT_LIMIT)
-        return largest * 2**15 + (2**shift >> 1) < 2**31
+        return bool(largest * 2**15 + (2**shift >> 1) < 2**31)
 
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         attributes = self.attributes(op)

@@ -1,56 +1,7 @@
 /* DEPTHWISE_CONV_2D, int8. */
 #include "depthwise_mve.h"
+#include "depthwise_plain.h"
 #include "planes.h"
-#include "rows.h"
-#include "tinykit/kernels.h"
-
-/* One block of weights: channels [first, first + count) of the output. */
-typedef struct {
-    const int8_t *weights; /* [KH][KW][count] */
-    int32_t first, count;
-} block;
-
-/* Output channel o, which sees input channel c. */
-static int32_t sum(const tk_depthwise_conv2d *conv, const block *b, const int8_t *input,
-                   const tk_view *view, int32_t o, int32_t c) {
-    const tk_window *w = conv->window;
-    const int32_t step = w->dilation_width * conv->input_channels;
-    const int32_t zero_point = conv->input_zero_point;
-    tk_row_walk rows = view->rows;
-    int32_t acc = 0;
-    for (int32_t ky = view->ky.first; ky < view->ky.last; ky++) {
-        const int8_t *x = input + rows.offset + view->column + c;
-        const int8_t *weight =
-            b->weights + (ky * w->kernel_width + view->kx.first) * b->count + o - b->first;
-        for (int32_t kx = view->kx.first; kx < view->kx.last; kx++) {
-            acc += (*x - zero_point) * *weight;
-            x += step;
-            weight += b->count;
-        }
-        tk_next_row(&rows);
-    }
-    return acc;
-}
-
-/* Channels [from, end) of a row, one by one: any window, any number of channels. */
-static void row_plain(const tk_depthwise_conv2d *conv, const tk_output *finish, const block *b,
-                      const int8_t *input, tk_view *view, int32_t from, int8_t *output) {
-    const int32_t multiple = conv->output_channels / conv->input_channels;
-    for (int32_t ox = 0; ox < conv->window->output_width; ox++) {
-        tk_view_column(view, conv->window, conv->input_channels, ox);
-        int32_t c = from / multiple;
-        int32_t left = multiple - from % multiple;
-        for (int32_t o = from; o < b->first + b->count; o++) {
-            const int32_t acc = sum(conv, b, input, view, o, c);
-            tk_finish(finish, o, 1, &acc, output);
-            if (--left == 0) {
-                c++;
-                left = multiple;
-            }
-        }
-        output += conv->output_channels;
-    }
-}
 
 /* Rows [first, last) of the output, from a ring of input rows. */
 typedef struct {
@@ -113,7 +64,7 @@ static void rows_of_one_tile(const tk_depthwise_conv2d *conv, const block *b, co
                                            conv->input_zero_point);
     for (int32_t o = b->first; o + 4 <= b->first + b->count; o += 4) {
         int8_t *output = r->output;
-        tk_planes_weights(w, b->weights + o - b->first, b->count, t->words);
+        tk_planes_words(b->weights + o - b->first, b->count, w, w->stride_width != 2, t->words);
         for (int32_t oy = r->first; oy < r->last; oy++) {
             const tk_view view = view_of(conv, r, oy);
             tk_planes_zero_outside(t->planes, under.size, w->kernel_height, &view);
@@ -134,7 +85,7 @@ static void row_of_tiles(const tk_depthwise_conv2d *conv, const block *b, const 
         const tk_under under = tk_planes_clear(t->planes, w, conv->input_channels, input, ox, count,
                                                conv->input_zero_point);
         for (int32_t o = b->first; o + 4 <= b->first + b->count; o += 4) {
-            tk_planes_weights(w, b->weights + o - b->first, b->count, t->words);
+            tk_planes_words(b->weights + o - b->first, b->count, w, w->stride_width != 2, t->words);
             tk_planes_fill(t->planes, view, &under, o);
             place_tile(conv, &t->tile, o, ox, count, output);
             tk_planes_tile(&t->tile, w);
@@ -182,9 +133,6 @@ static void depthwise(const tk_depthwise_conv2d *conv, const rows *r, int16_t *s
         {conv->weights, 0, conv->split},
         {conv->weights_rest, conv->split, conv->output_channels - conv->split},
     };
-    const tk_output finish = {
-        conv->bias, conv->multiplier, conv->shift, conv->per_channel,
-        tk_range_of(conv->activation_min, conv->activation_max, conv->output_zero_point)};
     const int32_t bytes = conv->window->output_width * conv->output_channels;
     for (int32_t i = 0; i < 2 && blocks[i].count > 0; i++) {
         const block *b = &blocks[i];
@@ -192,7 +140,7 @@ static void depthwise(const tk_depthwise_conv2d *conv, const rows *r, int16_t *s
         int8_t *output = r->output;
         for (int32_t oy = r->first; oy < r->last && left < b->first + b->count; oy++) {
             tk_view view = view_of(conv, r, oy);
-            row_plain(conv, &finish, b, r->input, &view, left, output);
+            tk_depthwise_row_plain(conv, b, r->input, &view, left, output);
             output += bytes;
         }
     }

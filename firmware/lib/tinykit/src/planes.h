@@ -188,61 +188,14 @@ static inline void tk_planes_channel(const tk_tile *tile, const int16_t *plane,
 }
 
 #if defined(__thumb2__)
-/* 3x3 with stride 1 or, without pairs, 2. */
-void tk_planes_3x3(const tk_tile *tile);
 /* Up to four words of columns, stride 1 or, without pairs, 2. */
 void tk_planes_any(const tk_tile *tile);
-
-/* Words of four channels for tk_planes_3x3: (w0, w1), (w1, w2) of each kernel row. */
-static __attribute__((noinline)) void tk_planes_words_3x3(const int8_t *weights, int32_t step,
-                                                          uint32_t *words) {
-    for (int32_t ky = 0; ky < 3; ky++, weights += 3 * step, words += 2) {
-        const uint32_t w0 = tk_load(weights), w1 = tk_load(weights + step);
-        const uint32_t w2 = tk_load(weights + 2 * step);
-        const uint32_t even0 = tk_even_bytes(w0), even1 = tk_even_bytes(w1);
-        const uint32_t even2 = tk_even_bytes(w2), odd0 = tk_odd_bytes(w0);
-        const uint32_t odd1 = tk_odd_bytes(w1), odd2 = tk_odd_bytes(w2);
-        words[0] = tk_pack_low(even0, even1);
-        words[1] = tk_pack_low(even1, even2);
-        words[6] = tk_pack_low(odd0, odd1);
-        words[7] = tk_pack_low(odd1, odd2);
-        words[12] = tk_pack_high(even0, even1);
-        words[13] = tk_pack_high(even1, even2);
-        words[18] = tk_pack_high(odd0, odd1);
-        words[19] = tk_pack_high(odd1, odd2);
-    }
-}
 #endif
-
-static inline int tk_planes_is_3x3(const tk_window *w) {
-#if defined(__thumb2__)
-    return w->kernel_height == 3 && w->kernel_width == 3 && w->stride_width <= 2;
-#else
-    (void)w;
-    return 0;
-#endif
-}
-
-/* The weights of four channels, `step` bytes from tap to tap, for the tiles of a layer. */
-static inline void tk_planes_weights(const tk_window *w, const int8_t *weights, int32_t step,
-                                     uint32_t *words) {
-#if defined(__thumb2__)
-    if (tk_planes_is_3x3(w)) {
-        tk_planes_words_3x3(weights, step, words);
-        return;
-    }
-#endif
-    tk_planes_words(weights, step, w, w->stride_width != 2, words);
-}
 
 /* The four channels of a tile. */
 static inline void tk_planes_tile(const tk_tile *tile, const tk_window *w) {
     const int32_t stride = w->stride_width;
 #if defined(__thumb2__)
-    if (tk_planes_is_3x3(w)) {
-        tk_planes_3x3(tile);
-        return;
-    }
     if (stride <= 2 && tile->words_row >= 2 && tile->words_row <= 4) {
         tk_planes_any(tile);
         return;

@@ -59,23 +59,31 @@ static void block_gradients(const tk_grad_block *whole, int32_t count, int32_t w
     }
 }
 
+static inline int16_t scaled(int32_t product, int32_t shift, uint32_t *saturations) {
+    const int32_t rounded = (product + (1 << (shift - 1))) >> shift; /* |product| <= 2^30 */
+    if (rounded != (int16_t)rounded) {
+        ++*saturations;
+        return rounded < 0 ? INT16_MIN : INT16_MAX;
+    }
+    return (int16_t)rounded;
+}
+
 /* Gradients of `count` pixels times their channels' multipliers, into the patch. */
 static void scale(const tk_conv2d_input_grad *conv, const int16_t *multipliers, const int16_t *from,
                   int32_t count, int16_t *patch, uint32_t *saturations) {
-    const int32_t outputs = conv->output_channels, shift = conv->scale_shift;
-    for (int32_t pixel = 0; pixel < count; pixel++) {
+    const int32_t outputs = conv->output_channels, shift = conv->scale_shift, step = 2 * count;
+    for (int32_t pixel = 0; pixel < count; pixel++, from += outputs) {
         int16_t *to = patch + 2 * pixel;
-        for (int32_t o = 0; o < outputs; o++) {
-            const int32_t product = *from++ * multipliers[o];
-            if (shift > 0 && shift < 31) { /* |product| <= 2^30 */
-                const int32_t rounded = (product + (1 << (shift - 1))) >> shift;
-                const int32_t clamped = tk_clamp(rounded, INT16_MIN, INT16_MAX);
-                *saturations += clamped != rounded;
-                to[o & 1] = (int16_t)clamped;
-            } else {
-                to[o & 1] = tk_to_gradient(product, shift, saturations);
+        int32_t o = 0;
+        if (shift > 0 && shift < 31) {
+            for (; o + 2 <= outputs; o += 2, to += step) {
+                to[0] = scaled(from[o] * multipliers[o], shift, saturations);
+                to[1] = scaled(from[o + 1] * multipliers[o + 1], shift, saturations);
             }
-            to += o & 1 ? 2 * count : 0;
+        }
+        for (; o < outputs; o++) {
+            to[o & 1] = tk_to_gradient(from[o] * multipliers[o], shift, saturations);
+            to += o & 1 ? step : 0;
         }
         if (outputs & 1) {
             to[1] = 0;
@@ -100,7 +108,7 @@ void tk_pointwise_input_grad(const tk_conv2d_input_grad *conv, const int16_t *mu
             .output = result,
             .channel_bytes = 2 * channels,
             .pairs = split / 2,
-            .round = conv->shift > 0 ? 1 << (conv->shift - 1) : 0,
+            .round = conv->narrow && conv->shift > 0 ? 1 << (conv->shift - 1) : 0,
             .shift = conv->shift,
         };
         block_gradients(&block, count, split, conv->narrow, &trainer->saturations);
