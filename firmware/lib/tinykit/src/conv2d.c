@@ -1,11 +1,12 @@
 /* CONV_2D and FULLY_CONNECTED, int8. */
-#include "conv_packed.h"
 #include "mve.h"
+
+#if !TK_MVE /* conv2d_mve.c */
+
+#include "conv_packed.h"
 #include "patch.h"
 #include "rows.h"
 #include "tinykit/kernels.h"
-
-#if !TK_MVE /* conv2d_mve.c */
 
 /* Two channels from o on (`two`: both exist) of all pixels of a block, by the plain arithmetic. */
 static void block_channels(const tk_conv2d *conv, const tk_block *b, int32_t count, int32_t o,
