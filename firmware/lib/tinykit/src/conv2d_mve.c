@@ -25,12 +25,12 @@ typedef struct {
 typedef struct {
     const tk_conv2d *conv;
     block first, rest;
-    int32_t safe; /* pairs of channels behind which whole chunks may be read */
+    int32_t safe;   /* pairs of channels behind which whole chunks may be read */
     int32_t simple; /* those of them that take the short way: see layer_of */
     const int32_t *multiplier;
     const int8_t *shift;
-    int32_t step;                   /* from a channel's multiplier to the next one's */
-    int32_t one_multiplier[4];      /* of a layer with one for all channels */
+    int32_t step;              /* from a channel's multiplier to the next one's */
+    int32_t one_multiplier[4]; /* of a layer with one for all channels */
     int8_t one_shift[4];
 } layer;
 
@@ -138,8 +138,8 @@ INLINE void sums_of(const int8_t *w, int32_t bytes, int32_t sums[2]) {
     }
 }
 
-/* Sums of one pair of channels' products with `count` pixels, from position `at` on; reads no weight
- * behind the pair's last one.  sums: those of the weights alone are added. */
+/* Sums of one pair of channels' products with `count` pixels, from position `at` on; reads no
+ * weight behind the pair's last one.  sums: those of the weights alone are added. */
 INLINE void dot_exact(const block *b, const int8_t *x, const int8_t *w, int32_t at, int32_t count,
                       int32_t *acc, int32_t sums[2]) {
     const int32_t end = b->bytes / 2;
@@ -196,8 +196,8 @@ static void pair_any(const layer *l, const int8_t *x, int32_t pair, int32_t coun
     for (int32_t k = 0; k < 2 && o + k < channels; k++) {
         const int32_t *a = acc + k * count;
         const int32_t c = l->step * (o + k);
-        const int32_t start = (int32_t)((uint32_t)conv->bias[o + k] -
-                                        (uint32_t)(conv->input_zero_point * sums[k]));
+        const int32_t start =
+            (int32_t)((uint32_t)conv->bias[o + k] - (uint32_t)(conv->input_zero_point * sums[k]));
         int32x4_t v = vaddq_n_s32(vldrwq_z_s32(a, p), start);
         v = tk_mve_multiply(v, l->multiplier[c], l->shift[c], 1);
         v = vqaddq_n_s32(v, conv->output_zero_point);
@@ -407,8 +407,7 @@ static void fill_pixels(const layer *l, const int8_t *input, tk_view *view, int3
     }
 }
 
-static void row(const layer *l, const int8_t *input, tk_view *view, int8_t *output,
-                int8_t *patch) {
+static void row(const layer *l, const int8_t *input, tk_view *view, int8_t *output, int8_t *patch) {
     const int32_t width = l->conv->window->output_width, channels = l->conv->output_channels;
     int32_t ox = 0;
     if (width >= 4 && channels <= UINT16_MAX / 4) { /* offsets of four pixels fit 16 bits */

@@ -4,8 +4,8 @@
  * A plane holds one channel of the KH input rows that a row of outputs sees, column by column: KH
  * bytes for each column.  What one output sees is then KH * KW bytes in a row, and sixteen of them
  * are one load and one multiplication with the channel's weights, which are filled up with zeros.
- * Input row y is row y % KH of the planes: from one row of outputs to the next one only the new rows
- * are filled in, and the weights are loaded in another order. */
+ * Input row y is row y % KH of the planes: from one row of outputs to the next one only the new
+ * rows are filled in, and the weights are loaded in another order. */
 #ifndef TINYKIT_DEPTHWISE_MVE_H
 #define TINYKIT_DEPTHWISE_MVE_H
 
@@ -43,7 +43,7 @@ static inline tk_mve_cut tk_mve_cut_of(const tk_window *w) {
 typedef struct {
     const tk_window *window;
     tk_mve_cut cut;
-    int32_t lanes; /* channels, at most cut.lanes */
+    int32_t lanes;    /* channels, at most cut.lanes */
     int32_t channels; /* of the layer */
     int32_t input_zero_point, output_zero_point;
     int32_t activation_min, activation_max;
@@ -118,8 +118,8 @@ static inline uint8x16_t tk_mve_order(const tk_mve_group *g, int32_t first, int3
     const uint32_t height = g->window->kernel_height;
     const uint32_t start = (uint32_t)first % height;
     const uint32_t turned = (start + height - (uint32_t)top) % height;
-    const uint8x16_t column = vsubq_u8(vidupq_n_u8((uint32_t)first, 1),
-                                       viwdupq_n_u8(start, height, 1));
+    const uint8x16_t column =
+        vsubq_u8(vidupq_n_u8((uint32_t)first, 1), viwdupq_n_u8(start, height, 1));
     return vminq_u8(vaddq_u8(column, viwdupq_n_u8(turned, height, 1)),
                     vdupq_n_u8((uint8_t)(16 * g->cut.vectors - 1)));
 }
@@ -138,39 +138,39 @@ static inline void tk_mve_four_3x3(const tk_mve_group *g, int32_t k, const int8_
     const int32x4_t low = vdupq_n_s32(g->activation_min), high = vdupq_n_s32(g->activation_max);
     int32_t a, b, c, d;
     register int32_t left __asm__("lr") = count;
-    __asm__ volatile("dls lr, lr\n"
-                     "1:\n\t"
-                     "vldrb.8 q0, [%[x], #-60]\n\t"
-                     "vmladav.s8 %[a], q0, %q[w0]\n\t"
-                     "vldrb.8 q1, [%[x]]\n\t"
-                     "vmladav.s8 %[b], q1, %q[w1]\n\t"
-                     "vldrb.8 q0, [%[x], #60]\n\t"
-                     "vmladav.s8 %[c], q0, %q[w2]\n\t"
-                     "vldrb.8 q1, [%[x], #120]\n\t"
-                     "vmladav.s8 %[d], q1, %q[w3]\n\t"
-                     "add %[x], %[x], %[apart]\n\t"
-                     "vldrw.32 q1, [%[constants]]\n\t" /* biases */
-                     "vmov q0[2], q0[0], %[a], %[c]\n\t"
-                     "vmov q0[3], q0[1], %[b], %[d]\n\t"
-                     "vadd.i32 q0, q0, q1\n\t"
-                     "vldrw.32 q1, [%[constants], #32]\n\t" /* multipliers */
-                     "vqrdmulh.s32 q0, q0, q1\n\t"
-                     "vldrw.32 q1, [%[constants], #64]\n\t" /* shifts */
-                     "vqdmlah.s32 q0, q0, %[one]\n\t"
-                     "vrshl.s32 q0, q0, q1\n\t"
-                     "vqadd.s32 q0, q0, %[zero_point]\n\t"
-                     "vmax.s32 q0, q0, %q[low]\n\t"
-                     "vmin.s32 q0, q0, %q[high]\n\t"
-                     "vstrb.32 q0, [%[output]]\n\t"
-                     "add %[output], %[output], %[channels]\n\t"
-                     "le lr, 1b"
-                     : "+r"(left), [x] "+r"(x), [output] "+r"(output), [a] "=&Te"(a), [b] "=&Te"(b),
-                       [c] "=&Te"(c), [d] "=&Te"(d)
-                     : [apart] "r"(apart), [constants] "r"(constants),
-                       [one] "r"(1), [zero_point] "r"(g->output_zero_point),
-                       [channels] "r"(g->channels), [w0] "w"(w0), [w1] "w"(w1), [w2] "w"(w2),
-                       [w3] "w"(w3), [low] "w"(low), [high] "w"(high)
-                     : "memory", "q0", "q1");
+    __asm__ volatile(
+        "dls lr, lr\n"
+        "1:\n\t"
+        "vldrb.8 q0, [%[x], #-60]\n\t"
+        "vmladav.s8 %[a], q0, %q[w0]\n\t"
+        "vldrb.8 q1, [%[x]]\n\t"
+        "vmladav.s8 %[b], q1, %q[w1]\n\t"
+        "vldrb.8 q0, [%[x], #60]\n\t"
+        "vmladav.s8 %[c], q0, %q[w2]\n\t"
+        "vldrb.8 q1, [%[x], #120]\n\t"
+        "vmladav.s8 %[d], q1, %q[w3]\n\t"
+        "add %[x], %[x], %[apart]\n\t"
+        "vldrw.32 q1, [%[constants]]\n\t" /* biases */
+        "vmov q0[2], q0[0], %[a], %[c]\n\t"
+        "vmov q0[3], q0[1], %[b], %[d]\n\t"
+        "vadd.i32 q0, q0, q1\n\t"
+        "vldrw.32 q1, [%[constants], #32]\n\t" /* multipliers */
+        "vqrdmulh.s32 q0, q0, q1\n\t"
+        "vldrw.32 q1, [%[constants], #64]\n\t" /* shifts */
+        "vqdmlah.s32 q0, q0, %[one]\n\t"
+        "vrshl.s32 q0, q0, q1\n\t"
+        "vqadd.s32 q0, q0, %[zero_point]\n\t"
+        "vmax.s32 q0, q0, %q[low]\n\t"
+        "vmin.s32 q0, q0, %q[high]\n\t"
+        "vstrb.32 q0, [%[output]]\n\t"
+        "add %[output], %[output], %[channels]\n\t"
+        "le lr, 1b"
+        : "+r"(left), [x] "+r"(x), [output] "+r"(output), [a] "=&Te"(a), [b] "=&Te"(b),
+          [c] "=&Te"(c), [d] "=&Te"(d)
+        : [apart] "r"(apart), [constants] "r"(constants), [one] "r"(1),
+          [zero_point] "r"(g->output_zero_point), [channels] "r"(g->channels), [w0] "w"(w0),
+          [w1] "w"(w1), [w2] "w"(w2), [w3] "w"(w3), [low] "w"(low), [high] "w"(high)
+        : "memory", "q0", "q1");
 }
 
 /* The same for any kernel, any multipliers and fewer channels. */

@@ -132,8 +132,8 @@ typedef struct {
 
 /* scratch: with Helium the patches of four pixels (of one, in maps less than 4 wide) as int8,
  * 4 (or 1) * (up16(KH * KW * K) + up16(KH * KW * (C - K))) bytes; else as int16, 8 (or 2) * P bytes
- * with P = up2(KH * KW * K) + up2(KH * KW * (C - K)), and where there is more than one tap the bytes
- * of one pixel: up4(KH * KW * max(K, C - K)). */
+ * with P = up2(KH * KW * K) + up2(KH * KW * (C - K)), and where there is more than one tap the
+ * bytes of one pixel: up4(KH * KW * max(K, C - K)). */
 void tk_conv2d_row_s8(const tk_conv2d *conv, const int8_t *input, int32_t ring, int32_t oy,
                       int8_t *output, int16_t *scratch);
 void tk_conv2d_s8(const tk_conv2d *conv, const int8_t *input, int8_t *output, int16_t *scratch);
