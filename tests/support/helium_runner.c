@@ -18,7 +18,8 @@ typedef struct {
 void start(void);
 
 __attribute__((section(".vectors"), used)) static const void *const vectors[16] = {
-    (const void *)STACK, (const void *)start,
+    (const void *)STACK,
+    (const void *)start,
 };
 
 static uint32_t host(uint32_t operation, const void *arguments) {
