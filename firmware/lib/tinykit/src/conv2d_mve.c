@@ -304,6 +304,7 @@ INLINE void put(place *to, const int8_t *from, int32_t from_apart, int32_t pixel
     int8_t *chunk = to->start + (to->at >> 4) * to->apart;
     if (first == 0 && last == n && ((to->at | n) & 15) == 0) {
         for (int32_t i = n >> 4; i > 0; i--, from += 16, chunk += to->apart) {
+#pragma GCC unroll 4
             for (int32_t k = 0; k < pixels; k++) {
                 vstrbq_s8(chunk + 16 * k, vldrbq_s8(from + k * from_apart));
             }
@@ -315,6 +316,7 @@ INLINE void put(place *to, const int8_t *from, int32_t from_apart, int32_t pixel
             const mve_pred16_t p = vctp8q((uint32_t)(n - i));
             const mve_pred16_t before = vctp8q((uint32_t)tk_max(first - i, 0));
             const mve_pred16_t inside = vctp8q((uint32_t)tk_max(last - i, 0)) & ~before;
+#pragma GCC unroll 4
             for (int32_t k = 0; k < pixels; k++) {
                 int8x16_t x = vldrbq_z_s8(from + k * from_apart, inside);
                 x = vpselq_s8(x, outside, inside);
