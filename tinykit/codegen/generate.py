@@ -6,17 +6,27 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tinykit
 from tinykit.codegen.constants import Constants, identifier
 from tinykit.codegen.emit import Emitter, FunctionBody
-from tinykit.codegen.manifest import FORMAT, Manifest, ManifestOp, Memory, Parameter, Port
+from tinykit.codegen.manifest import (
+    FORMAT,
+    Manifest,
+    ManifestOp,
+    Memory,
+    Parameter,
+    Port,
+    StreamedSegment,
+)
 from tinykit.codegen.sources import ModelSource, header_text, source_text
 from tinykit.errors import ModelError, UsageError
 from tinykit.ir import Array, Graph, Tensor
 from tinykit.ops.registry import check_shapes, operator
 from tinykit.passes import simplify
-from tinykit.schedule import Program, schedule
+from tinykit.schedule import Program, schedule, schedule_both
+from tinykit.schedule.arena import Proof
 from tinykit.schedule.parameters import ParameterBlock, parameter_block
 from tinykit.training.autodiff import differentiate
 from tinykit.training.calibrate import calibrate
@@ -49,7 +59,24 @@ class Compiled:
 
     @property
     def bound_bytes(self) -> int:
-        return max(p.bound_bytes for p in (self.infer, self.train) if p is not None)
+        """The liveness bound of the program that needs the whole arena."""
+        return self.largest.bound_bytes
+
+    @property
+    def input_offset(self) -> int:
+        """Where the input lies in the arena: the same for inference and training."""
+        return self.infer.offsets[self.infer.graph.inputs[0]]
+
+    @property
+    def largest(self) -> Program:
+        """The program that needs the whole arena."""
+        train = self.train
+        return train if train and train.arena_bytes > self.infer.arena_bytes else self.infer
+
+    @property
+    def proof(self) -> Proof:
+        """How good the arena's size is."""
+        return self.largest.proof
 
 
 def compile_model(
@@ -85,8 +112,9 @@ def compile_model(
             samples, labels = random_samples(training)
         report = None if progress is None else _named(progress, "calibrating")
         training = calibrate(training, samples, labels, report)
-        train = schedule(training, keep_input)
-    infer = schedule(graph, keep_input)
+        infer, train = schedule_both(graph, training, keep_input)
+    else:
+        infer = schedule(graph, keep_input)
     block = parameter_block(graph if train is None else train.graph)
     return Compiled(prefix, infer, train, block, plan)
 
@@ -188,6 +216,21 @@ def _ops(program: Program) -> tuple[ManifestOp, ...]:
     )
 
 
+def _segments(function: Literal["infer", "train"], program: Program) -> tuple[StreamedSegment, ...]:
+    ops, graph = program.graph.ops, program.graph
+    return tuple(
+        StreamedSegment(
+            function=function,
+            first=ops[segment.first].name,
+            last=ops[segment.last].name,
+            ops=segment.last + 1 - segment.first,
+            rings=dict(segment.rings),
+            bytes=sum(n * (graph[t].bytes // graph[t].shape[1]) for t, n in segment.rings.items()),
+        )
+        for segment in program.streamed
+    )
+
+
 def _macs(program: Program) -> int:
     return sum(operator(op.kind).cost(program.graph, op).macs for op in program.graph.ops)
 
@@ -236,6 +279,12 @@ def manifest(source: ModelSource) -> Manifest:
         infer_ops=_ops(compiled.infer),
         memory=Memory(sram=sram, flash=flash),
         arena_bound=compiled.bound_bytes,
+        arena_proof=compiled.proof,
+        input_offset=compiled.input_offset,
+        segments=(
+            *_segments("infer", compiled.infer),
+            *(_segments("train", train) if train else ()),
+        ),
         symbols={name: item for name, (item, _) in symbols.items()},
         kernels=tuple(sorted(kernels)),
         calls=source.infer.calls + (source.train.calls if source.train else 0),

@@ -18,6 +18,7 @@ from tinykit.ops.base import Address, Call, Cost, Field, Operator, Struct, Table
 from tinykit.ops.convolution_gradient import convolution_gradient
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import activation_range, exact, quantize_multipliers, requantize
+from tinykit.ops.rows import RowForm, has_rows, row_call
 from tinykit.ops.window import Pair, Window
 
 if TYPE_CHECKING:
@@ -103,6 +104,13 @@ class Conv2D(Operator[Conv2DAttributes]):
         activation = self.attributes(op).activation
         return (convolution_call(graph, op, struct, output_multipliers(graph, op), activation),)
 
+    def rows(self, graph: Graph, op: Op) -> RowForm | None:
+        x, y = graph[op.inputs[0]], graph[op.outputs[0]]
+        if not has_rows(x, y):
+            return None
+        reach = window_of(graph, op).row_reach
+        return RowForm(y.shape[1], {x.name: reach}, row_call(self.lower(graph, op)[0]))
+
     def gradient(self, op: Op, tape: Tape) -> None:
         window = window_of(tape.graph, op)
         multipliers = output_multipliers(tape.graph, op)
@@ -160,6 +168,7 @@ def convolution_call(
         Struct("tk_conv2d", fields),
         (x.name, y.name, "$scratch"),
         scratch=2 * pixels * positions,  # patches of int16
+        scratch_over_input=x.size == channels and taps == 1,
     )
 
 

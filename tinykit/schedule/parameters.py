@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinykit.ir import Graph, Tensor
-from tinykit.schedule.liveness import aligned
+from tinykit.schedule.facts import aligned
 
 
 @dataclass(frozen=True)
