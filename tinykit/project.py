@@ -208,6 +208,7 @@ class Project:
             plan=plan,
             samples=samples,
             labels=labels,
+            input_rows=self.config.model.input_rows,
             progress=progress and (lambda _, done, total: progress(done, total)),
         )
 

@@ -127,7 +127,7 @@ def replay(program: Program, keep_input: bool = False) -> None:
                 assert name not in updated, f"{op.name} reads {name} after its update"
             updated.update(op.updates)
         if segment.streamed:
-            stream(arena, ops)
+            stream(arena, ops, arrives=program.input_rows and segment.first == 0)
         elif ops[0].kind in VIEWS:
             view(arena, ops[0])
         else:
@@ -269,8 +269,8 @@ def fold(arena: Arena, op: Op, row: int, total: int) -> None:
         arena.write(result)
 
 
-def stream(arena: Arena, ops: tuple[Op, ...]) -> None:
-    """The generated loop."""
+def stream(arena: Arena, ops: tuple[Op, ...], arrives: bool) -> None:
+    """The generated loop; between its steps rows of the input may arrive."""
     graph, program = arena.program.graph, arena.program
     makers = {op.outputs[0]: i for i, op in enumerate(ops)}
     done, made = [0] * len(ops), [0] * len(ops)
@@ -281,14 +281,14 @@ def stream(arena: Arena, ops: tuple[Op, ...]) -> None:
         totals.append(arena.height(op.inputs[0]) if folds[-1] else rows or 0)
         if not folds[-1]:
             arena.make(op.outputs[0])
-    arrived = 0 if program.input_rows else None
+    arrived = 0 if arrives else None
 
     def ready(i: int) -> bool:
         if done[i] == totals[i]:
             return False
         for name in arena_inputs(arena, ops[i]):
             there = made[makers[name]] if name in makers else None
-            if name in graph.inputs:
+            if name in graph.inputs and arrives:
                 there = arrived
             rows = [done[i]] if folds[i] else input_rows(graph, ops[i], name, done[i])
             if there is not None and rows and rows[-1] >= there:

@@ -6,24 +6,16 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-import tinykit
 from tinykit.codegen.constants import Constants, identifier
 from tinykit.codegen.emit import Emitter, FunctionBody
-from tinykit.codegen.manifest import (
-    FORMAT,
-    Manifest,
-    ManifestOp,
-    Memory,
-    Parameter,
-    Port,
-    StreamedSegment,
-)
+from tinykit.codegen.inventory import manifest
+from tinykit.codegen.manifest import Manifest
+from tinykit.codegen.row_input import RowInput
 from tinykit.codegen.sources import ModelSource, header_text, source_text
 from tinykit.errors import ModelError, UsageError
-from tinykit.ir import Array, Graph, Tensor
-from tinykit.ops.registry import check_shapes, operator
+from tinykit.ir import Array, Graph
+from tinykit.ops.registry import check_shapes
 from tinykit.passes import simplify
 from tinykit.schedule import Program, schedule, schedule_both
 from tinykit.schedule.arena import Proof
@@ -87,9 +79,14 @@ def compile_model(
     samples: Array | None = None,
     labels: Sequence[int] | None = None,
     keep_input: bool = False,
+    arena: int | None = None,
+    input_rows: bool = False,
     progress: Progress | None = None,
 ) -> Compiled:
     """Passes, autodiff, calibration and schedule.
+
+    arena: a budget in bytes, for the fastest program that fits it (see tinykit.schedule)
+    input_rows: the input arrives row by row, from a camera for instance; inference only
 
     samples: int8 [n, …input shape] with labels, for the exponents of the gradients; random
     samples stand in where there are none.
@@ -103,6 +100,11 @@ def compile_model(
     graph = check_shapes(simplify(graph))
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise ModelError(f"{graph.name}: models with one input and one output are supported")
+    if input_rows and plan is not None:
+        raise UsageError(
+            "an input that arrives row by row cannot be trained on: it is never whole",
+            "leave out the update plan, or input_rows",
+        )
     train = None
     if plan is not None:
         choices = plan.resolve(graph)
@@ -112,9 +114,9 @@ def compile_model(
             samples, labels = random_samples(training)
         report = None if progress is None else _named(progress, "calibrating")
         training = calibrate(training, samples, labels, report)
-        infer, train = schedule_both(graph, training, keep_input)
+        infer, train = schedule_both(graph, training, keep_input, arena=arena)
     else:
-        infer = schedule(graph, keep_input)
+        infer = schedule(graph, keep_input, arena=arena, input_rows=input_rows)
     block = parameter_block(graph if train is None else train.graph)
     return Compiled(prefix, infer, train, block, plan)
 
@@ -142,9 +144,16 @@ def generate(
     samples: Array | None = None,
     labels: Sequence[int] | None = None,
     keep_input: bool = False,
+    arena: int | None = None,
+    input_rows: bool = False,
     progress: Progress | None = None,
 ) -> Manifest:
-    """Compile a model and write its C files and manifest into `out_dir`."""
+    """Compile a model and write its C files and manifest into `out_dir`.
+
+    arena: a budget in bytes, for the fastest program that fits it.
+    input_rows: `<name>_input_row` and `<name>_row` take the input row by row, in place of
+    `<name>_input` and `<name>_infer`.  Several models in one arena: see tinykit.codegen.shared.
+    """
     compiled = compile_model(
         graph,
         name=name,
@@ -152,6 +161,8 @@ def generate(
         samples=samples,
         labels=labels,
         keep_input=keep_input,
+        arena=arena,
+        input_rows=input_rows,
         progress=progress,
     )
     return write(compiled, out_dir)
@@ -164,8 +175,11 @@ def write(compiled: Compiled, out_dir: Path) -> Manifest:
     texts = {
         f"{compiled.name}.c": source_text(source),
         f"{compiled.name}.h": header_text(source),
-        "tinykit_model.h": source.firmware_header(),
     }
+    if source.rows is None:
+        texts["tinykit_model.h"] = source.firmware_header()
+    else:  # the link needs a whole input
+        (out_dir / "tinykit_model.h").unlink(missing_ok=True)
     for file_name, text in texts.items():
         path = out_dir / file_name
         if not path.exists() or path.read_text() != text:
@@ -187,106 +201,13 @@ def emit(compiled: Compiled) -> ModelSource:
     constants = Constants(prefix, address)
     emitter = Emitter(prefix, constants, compiled.block.offsets)
     current = graph
-    infer = emitter.body(compiled.infer)
+    rows = RowInput(emitter, compiled.infer) if compiled.infer.input_rows else None
+    infer = emitter.body(compiled.infer) if rows is None else rows.body
     train: FunctionBody | None = None
     if compiled.train is not None:
         current = compiled.train.graph
         train = emitter.body(compiled.train)
-    source = ModelSource(compiled, constants, infer, train)
+    source = ModelSource(compiled, constants, infer, train, rows)
     digest = hashlib.sha256(source_text(source).encode() + header_text(source).encode())
     source.identity = digest.digest()[:16]
     return source
-
-
-def _port(tensor: Tensor) -> Port:
-    return Port(
-        name=tensor.name,
-        shape=tensor.shape,
-        dtype=tensor.dtype,
-        scale=tensor.quant.scale0,
-        zero_point=tensor.quant.zero_point0,
-        bytes=tensor.bytes,
-    )
-
-
-def _ops(program: Program) -> tuple[ManifestOp, ...]:
-    return tuple(
-        ManifestOp(index=i, name=op.name, kind=op.kind, phase=op.phase, layer=op.layer or op.name)
-        for i, op in enumerate(program.graph.ops)
-    )
-
-
-def _segments(function: Literal["infer", "train"], program: Program) -> tuple[StreamedSegment, ...]:
-    ops, graph = program.graph.ops, program.graph
-    return tuple(
-        StreamedSegment(
-            function=function,
-            first=ops[segment.first].name,
-            last=ops[segment.last].name,
-            ops=segment.last + 1 - segment.first,
-            rings=dict(segment.rings),
-            bytes=sum(n * (graph[t].bytes // graph[t].shape[1]) for t, n in segment.rings.items()),
-        )
-        for segment in program.streamed
-    )
-
-
-def _macs(program: Program) -> int:
-    return sum(operator(op.kind).cost(program.graph, op).macs for op in program.graph.ops)
-
-
-def manifest(source: ModelSource) -> Manifest:
-    """The manifest of emitted code."""
-    compiled = source.compiled
-    graph, train, block = compiled.infer.graph, compiled.train, compiled.block
-    symbols = source.symbols()
-    flash: dict[str, int] = {}
-    sram = {"arena": 0, "parameters": 0, "state": 0}
-    for item, size in symbols.values():
-        (sram if item in sram else flash)[item] = (sram if item in sram else flash).get(
-            item, 0
-        ) + size
-    kernels = source.infer.kernels | (source.train.kernels if source.train else set())
-    macs = {"infer": _macs(compiled.infer)}
-    if train is not None:
-        macs["train"] = _macs(train)
-    return Manifest(
-        format=FORMAT,
-        tinykit=tinykit.__version__,
-        name=compiled.name,
-        identity=source.identity.hex(),
-        input=_port(graph[graph.inputs[0]]),
-        output=_port(graph[graph.outputs[0]]),
-        trains=train is not None,
-        classes=train.graph[train.graph.outputs[0]].size if train is not None else None,
-        parameters=tuple(
-            Parameter.model_validate(
-                {
-                    "name": t.name,
-                    "role": block.role(t),
-                    "dtype": t.dtype,
-                    "shape": t.shape,
-                    "offset": block.offsets[t.name],
-                    "bytes": t.bytes,
-                    "layer": t.name.removesuffix("/residual").rsplit("/", 1)[0],
-                }
-            )
-            for t in block.tensors
-        ),
-        parameter_bytes=block.size,
-        save_bytes=source.save_bytes,
-        ops=_ops(train or compiled.infer),
-        infer_ops=_ops(compiled.infer),
-        memory=Memory(sram=sram, flash=flash),
-        arena_bound=compiled.bound_bytes,
-        arena_proof=compiled.proof,
-        input_offset=compiled.input_offset,
-        segments=(
-            *_segments("infer", compiled.infer),
-            *(_segments("train", train) if train else ()),
-        ),
-        symbols={name: item for name, (item, _) in symbols.items()},
-        kernels=tuple(sorted(kernels)),
-        calls=source.infer.calls + (source.train.calls if source.train else 0),
-        macs=macs,
-    )

@@ -93,6 +93,7 @@ class Manifest(_Value):
     arena_bound: int  # liveness bound in bytes
     arena_proof: str = ""  # whether the arena reaches the bound, or cannot
     input_offset: int = 0  # of the input in the arena
+    input_rows: bool = False  # the input arrives row by row
     segments: tuple[StreamedSegment, ...] = ()
     symbols: dict[str, str]
     kernels: tuple[str, ...]

@@ -9,6 +9,8 @@ import tinykit
 from tinykit.codegen.constants import Constants, number, wrapped
 from tinykit.codegen.cstruct import struct_types
 from tinykit.codegen.emit import FunctionBody, port_macros
+from tinykit.codegen.row_input import RowInput
+from tinykit.codegen.shared import arena_text
 from tinykit.ir import Tensor
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ class ModelSource:
     constants: Constants
     infer: FunctionBody
     train: FunctionBody | None
+    rows: RowInput | None = None  # when the input arrives row by row
     identity: bytes = field(default=bytes(16))
 
     @property
@@ -50,6 +53,8 @@ class ModelSource:
         p = self.prefix
         found = dict(self.constants.symbols)
         found[f"{p}_arena"] = ("arena", self.compiled.arena_bytes)
+        if self.rows is not None:
+            found[self.rows.symbol] = ("state", self.rows.bytes)
         if self.train is not None:
             biases, weights = self.trained
             types = struct_types()
@@ -125,11 +130,17 @@ def header_text(source: ModelSource) -> str:
         f"#define {upper}_ARENA_BYTES {source.compiled.arena_bytes}",
         f"#define {upper}_INPUT_OFFSET {source.compiled.input_offset} /* in the arena */",
         "",
-        "/* Before anything else; parameters back to their initial values. */",
-        f"void {p}_init(void);",
-        f"int8_t *{p}_input(void); /* where to put a sample of {upper}_INPUT_BYTES */",
-        f"const int8_t *{p}_infer(void); /* the outputs; consumes the input */",
     ]
+    lines += (
+        source.rows.header()
+        if source.rows is not None
+        else [
+            "/* Before anything else; parameters back to their initial values. */",
+            f"void {p}_init(void);",
+            f"int8_t *{p}_input(void); /* where to put a sample of {upper}_INPUT_BYTES */",
+            f"const int8_t *{p}_infer(void); /* the outputs; consumes the input */",
+        ]
+    )
     if source.train is not None:
         train = source.compiled.train
         assert train is not None
@@ -166,7 +177,9 @@ def source_text(source: ModelSource) -> str:
     ]
     if source.train is not None:
         parts.append('#include "tinykit/training.h"')
-    parts += ["", f"static _Alignas(8) uint8_t {p}_arena[{upper}_ARENA_BYTES];"]
+    parts += ["", *arena_text(p)]
+    if source.rows is not None:
+        parts += source.rows.declarations()
     if source.train is not None:
         parts += [
             f"static _Alignas(8) uint8_t {p}_block[{upper}_PARAMETER_BYTES];",
@@ -176,7 +189,10 @@ def source_text(source: ModelSource) -> str:
     parts += _layout_checks(source)
     if source.train is not None:
         parts += _training_constants(source)
-    output = compiled.infer.graph.outputs[0]
+    at = compiled.infer.offsets[compiled.infer.graph.outputs[0]]
+    output = f"(const int8_t *)({p}_arena + {at})"
+    if source.rows is not None:
+        return "\n".join([*parts, *source.rows.functions(output)]) + "\n"
     init = f"    tk_parameters_reset(&{p}_parameter_set);" if source.train is not None else ""
     parts += [
         f"void {p}_init(void)\n{{\n{init}\n}}" if init else f"void {p}_init(void) {{}}",
@@ -185,7 +201,7 @@ def source_text(source: ModelSource) -> str:
         "",
         f"const int8_t *{p}_infer(void)\n{{",
         *source.infer.lines,
-        f"    return (const int8_t *)({p}_arena + {compiled.infer.offsets[output]});\n}}",
+        f"    return {output};\n}}",
     ]
     if source.train is not None:
         parts += _training_functions(source, source.train)
