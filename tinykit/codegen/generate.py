@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tinykit.codegen.constants import Constants, identifier
@@ -97,28 +97,43 @@ def compile_model(
             f"a model cannot be called {name}: the runtime's own names begin like that",
             "choose another name",
         )
-    graph = check_shapes(simplify(graph))
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        raise ModelError(f"{graph.name}: models with one input and one output are supported")
     if input_rows and plan is not None:
         raise UsageError(
             "an input that arrives row by row cannot be trained on: it is never whole",
             "leave out the update plan, or input_rows",
         )
-    train = None
-    if plan is not None:
-        choices = plan.resolve(graph)
-        graph = make_trainable(order_channels(graph, choices), choices)
-        training = check_shapes(differentiate(graph, plan.optimizer))
-        if samples is None or labels is None:
-            samples, labels = random_samples(training)
-        report = None if progress is None else _named(progress, "calibrating")
-        training = calibrate(training, samples, labels, report)
-        infer, train = schedule_both(graph, training, keep_input, arena=arena)
-    else:
+    graph, training = graphs(graph, plan)
+    if training is None:
         infer = schedule(graph, keep_input, arena=arena, input_rows=input_rows)
-    block = parameter_block(graph if train is None else train.graph)
-    return Compiled(prefix, infer, train, block, plan)
+        return Compiled(prefix, infer, None, parameter_block(graph), plan)
+    if samples is None or labels is None:
+        samples, labels = random_samples(training)
+    report = None if progress is None else _named(progress, "calibrating")
+    training = calibrate(training, samples, labels, report)
+    infer, train = schedule_both(graph, training, keep_input, arena=arena)
+    return Compiled(prefix, infer, train, parameter_block(train.graph), plan)
+
+
+def graphs(graph: Graph, plan: Plan | None) -> tuple[Graph, Graph | None]:
+    """What infers, and what trains (not yet calibrated), in their given order."""
+    graph = check_shapes(simplify(graph))
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise ModelError(f"{graph.name}: models with one input and one output are supported")
+    if plan is None:
+        return graph, None
+    choices = plan.resolve(graph)
+    graph = make_trainable(order_channels(graph, choices), choices)
+    return graph, check_shapes(differentiate(graph, plan.optimizer))
+
+
+def within(compiled: Compiled, arena: int, keep_input: bool = False) -> Compiled:
+    """The fastest programs that fit an arena of that many bytes; the smallest if none do."""
+    infer, train = compiled.infer, compiled.train
+    if train is None:
+        infer = schedule(infer.graph, keep_input, arena=arena, input_rows=infer.input_rows)
+    else:
+        infer, train = schedule_both(infer.graph, train.graph, keep_input, arena=arena)
+    return replace(compiled, infer=infer, train=train)
 
 
 def _named(progress: Progress, what: str) -> Callable[[int, int], None]:
@@ -144,13 +159,14 @@ def generate(
     samples: Array | None = None,
     labels: Sequence[int] | None = None,
     keep_input: bool = False,
-    arena: int | None = None,
+    budget: Callable[[Manifest], int] | None = None,
     input_rows: bool = False,
     progress: Progress | None = None,
 ) -> Manifest:
     """Compile a model and write its C files and manifest into `out_dir`.
 
-    arena: a budget in bytes, for the fastest program that fits it.
+    budget: how many bytes the arena may take, from the manifest of the smallest program; then the
+    fastest program that fits is written.
     input_rows: `<name>_input_row` and `<name>_row` take the input row by row, in place of
     `<name>_input` and `<name>_infer`.  Several models in one arena: see tinykit.codegen.shared.
     """
@@ -161,10 +177,13 @@ def generate(
         samples=samples,
         labels=labels,
         keep_input=keep_input,
-        arena=arena,
         input_rows=input_rows,
         progress=progress,
     )
+    if budget is not None:
+        fast = within(compiled, budget(manifest(emit(compiled))), keep_input)
+        if fast.arena_bytes <= budget(manifest(emit(fast))):
+            compiled = fast
     return write(compiled, out_dir)
 
 

@@ -1,10 +1,10 @@
 """Where each buffer lies: offsets such that bytes needed at the same time never overlap.
 
-First fit over several orders (by size, by time, by length of life), from below and from above, then
-a seeded local search: the buffers that hold up the highest one change places in the order.  It ends
-when the liveness bound is reached.  Compare Pisarchyk & Lee, "Efficient Memory Management for Deep
-Neural Net Inference", 2020, and the hill climb of Arm's Vela compiler.  What the search leaves open
-in a small program, tinykit.schedule.exact decides.
+First fit over several orders (by size, by time, by length of life), from below and from above.
+Then branch and bound (tinykit.schedule.exact), and where that comes to no end a seeded local
+search: the buffers that hold up the highest one change places in the order.  All end when the
+liveness bound is reached.  Compare Pisarchyk & Lee, "Efficient Memory Management for Deep Neural
+Net Inference", 2020, and the hill climb of Arm's Vela compiler.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from tinykit.schedule.liveness import Buffer, peak
 from tinykit.schedule.lives import Distance
 
 SEARCH_ROUNDS = 3000
+SEARCH_PAIRS = 3_000_000  # rounds times pairs of buffers that are in each other's way
 RESTART_AFTER = 300  # rounds without progress
 
 Proof = Literal["bound reached", "optimal, bound not reachable", "best found"]
@@ -140,17 +141,21 @@ def place(
     starts = [(fit, order) for fit in fits for order in _orders(found)]
     fit, order = min(starts, key=lambda start: start[0].total(start[0](start[1])))
     best = fit(order)
-    if fit.total(best) > bound:
-        best = _search(fit, order, bound, rounds)
     total, offsets = fit.total(best), fit.result(best)
-    proof: Proof = "bound reached" if total <= bound else "best found"
-    if total > bound and rounds:
-        better, complete = improve(task, offsets, total, bound)
-        offsets, total = better, max(o + task.sizes[i] for i, o in better.items())
-        if total <= bound:
-            proof = "bound reached"
-        elif complete:
-            proof = "optimal, bound not reachable"
+    complete = total <= bound
+    if not complete:
+        offsets, complete = improve(task, offsets, total, bound)
+        total = max(o + task.sizes[i] for i, o in offsets.items())
+    if not complete and total > bound and rounds:
+        best = _search(fit, order, bound, min(rounds, SEARCH_PAIRS // len(task.apart)))
+        if fit.total(best) < total:
+            total, offsets = fit.total(best), fit.result(best)
+        if total > bound:
+            offsets, complete = improve(task, offsets, total, bound)
+            total = max(o + task.sizes[i] for i, o in offsets.items())
+    proof: Proof = "optimal, bound not reachable" if complete else "best found"
+    if total <= bound:
+        proof = "bound reached"
     names = {name: offsets[i] for i, buffer in enumerate(found) for name in buffer.names}
     return Placed(names, total, bound, proof)
 

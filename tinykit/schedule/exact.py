@@ -32,6 +32,7 @@ class _Tree:
     bound: int
     nodes: int = 0
     best: list[int] | None = None
+    complete: bool = False  # nothing better exists
     pairs: list[tuple[int, int]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -75,6 +76,7 @@ class _Tree:
             if pair is None:
                 self.best, self.limit = offsets, self._end(offsets)
                 if self.limit <= self.bound:
+                    self.complete = True
                     return
                 continue
             children = []
@@ -88,8 +90,6 @@ class _Tree:
             children.sort(key=lambda child: -child[0])
             stack += [(moved, decided) for _, moved, decided in children]
         self.complete = not stack
-
-    complete: bool = False
 
     def _end(self, offsets: list[int]) -> int:
         return max((o + size for o, size in zip(offsets, self.task.sizes, strict=True)), default=0)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from tinykit.errors import PlanError
 from tinykit.ir import Graph
 from tinykit.ops.registry import operator
-from tinykit.schedule.arena import place
+from tinykit.schedule.arena import SEARCH_ROUNDS, place
 from tinykit.schedule.choice import Choice, Cut
 from tinykit.schedule.facts import Facts
 from tinykit.schedule.liveness import merge
@@ -16,6 +16,7 @@ from tinykit.schedule.order import orders
 from tinykit.schedule.program import Placement, Program
 
 SHARE = 0.10  # of the instructions that streaming may cost where no budget is given
+CURVE_ROUNDS = 300  # of local search for the places of each point of the curve
 TRIES = 3  # cuts that are placed, when the liveness bound of the best is not reached
 
 
@@ -59,6 +60,31 @@ def schedule(
     return _best(pool, keep_input, arena, pinned or {}, input_rows)
 
 
+def curve(
+    graph: Graph, keep_input: bool = False, *, input_rows: bool = False, points: int = 12
+) -> list[Program]:
+    """Programs that no other beats in both arena and instructions, the largest arena first.
+
+    At most about `points` of them, evenly chosen; placed without a long search.
+    """
+    cuts = [
+        (choice, cut)
+        for ordered in orders(graph)
+        for choice in [Choice(Facts(ordered, keep_input, input_rows))]
+        for cut in choice.curve()
+    ]
+    cuts.sort(key=lambda pair: (-pair[1].bytes, pair[1].overhead))
+    step = -(-len(cuts) // points)
+    chosen = [*cuts[:-1:step], *cuts[-1:]]
+    programs = [assemble(choice.facts, cut, rounds=CURVE_ROUNDS) for choice, cut in chosen]
+    programs.sort(key=lambda program: (program.arena_bytes, program.overhead))
+    found: list[Program] = []
+    for program in programs:
+        if not found or program.overhead < found[-1].overhead:
+            found.append(program)
+    return found[::-1]
+
+
 def _best(
     pool: Sequence[tuple[Choice, Cut]],
     keep_input: bool,
@@ -80,10 +106,15 @@ def _best(
     return best
 
 
-def assemble(facts: Facts, cut: Cut, pinned: Mapping[str, int] | None = None) -> Program:
-    """The program of these segments."""
+def assemble(
+    facts: Facts,
+    cut: Cut,
+    pinned: Mapping[str, int] | None = None,
+    rounds: int = SEARCH_ROUNDS,
+) -> Program:
+    """The program of these segments; `rounds` of local search for the places at most."""
     found, distances = merge(facts, [lives(facts, segment) for segment in cut.segments])
-    placed = place(found, distances, pinned)
+    placed = place(found, distances, pinned, rounds)
     offsets = dict(placed.offsets)
     return Program(
         facts.graph,
