@@ -19,6 +19,7 @@ from tinykit.ops.convolution_gradient import convolution_gradient
 from tinykit.ops.convolution_sums import folded_bias, neighbours_fit, sums_class
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import activation_range, exact, quantize_multipliers, requantize
+from tinykit.ops.rows import RowForm, has_rows, row_call
 from tinykit.ops.window import Pair, Window
 
 if TYPE_CHECKING:
@@ -107,6 +108,13 @@ class Conv2D(Operator[Conv2DAttributes]):
         row = y.shape[1] * y.shape[2] if pointwise else y.shape[2]
         return (convolution_call(graph, op, struct, row, multipliers, activation),)
 
+    def rows(self, graph: Graph, op: Op) -> RowForm | None:
+        x, y = graph[op.inputs[0]], graph[op.outputs[0]]
+        if not has_rows(x, y):
+            return None
+        reach = window_of(graph, op).row_reach
+        return RowForm(y.shape[1], {x.name: reach}, row_call(self.lower(graph, op)[0]))
+
     def gradient(self, op: Op, tape: Tape) -> None:
         window = window_of(tape.graph, op)
         multipliers = output_multipliers(tape.graph, op)
@@ -183,6 +191,7 @@ def convolution_call(
         Struct("tk_conv2d", fields),
         (x.name, y.name, "$scratch"),
         scratch=max(2 * pixels * wide + stage, pixels * narrow),
+        scratch_over_input=x.size == channels and taps == 1,
     )
 
 

@@ -20,6 +20,7 @@ from tinykit.ops.convolution_scales import joined_scales
 from tinykit.ops.convolution_sums import ANY, sums_class
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import activation_range, quantize_multipliers, requantize
+from tinykit.ops.rows import RowForm, has_rows, row_call
 from tinykit.ops.window import Window
 
 if TYPE_CHECKING:
@@ -132,6 +133,16 @@ class DepthwiseConv2D(Operator[Conv2DAttributes]):
         scratch = window.kernel[0] * (160 + 32 * (window.kernel[1] // 2 + 1))
         struct = Struct("tk_depthwise_conv2d", fields)
         return (Call(function, struct, (x.name, y.name, "$scratch"), scratch),)
+
+    def rows(self, graph: Graph, op: Op) -> RowForm | None:
+        x, y = graph[op.inputs[0]], graph[op.outputs[0]]
+        if not has_rows(x, y):
+            return None
+        window = window_of(graph, op)
+        # A row by itself reads again what the rows above it have read.
+        again = max(window.kernel[0] - window.stride[0], 0) * x.shape[2] * x.shape[3]
+        call = row_call(self.lower(graph, op)[0])
+        return RowForm(y.shape[1], {x.name: window.row_reach}, call, overhead=100 + 2 * again)
 
     def gradient(self, op: Op, tape: Tape) -> None:
         window = window_of(tape.graph, op)

@@ -38,11 +38,8 @@ def layer_costs(program: Program) -> list[LayerCost]:
     """Cost of each op in execution order."""
     graph = program.graph
     costs = []
-    for index, op in enumerate(graph.ops):
+    for op, live in zip(graph.ops, program.live(), strict=True):
         constants = [graph[name] for name in op.reads if graph[name].storage != "arena"]
-        live = sum(
-            p.buffer.bytes for p in program.placements if p.buffer.first <= index <= p.buffer.last
-        )
         costs.append(
             LayerCost(
                 op,
@@ -80,6 +77,7 @@ def inspect_report(
         "",
         *([_passes(before, effects)] if effects else []),
         _layers(costs, flash, program),
+        *_arena(program),
         *(_boards(does, plans) for does, plans in memory.items()),
     ]
     data: dict[str, JsonValue] = {
@@ -94,6 +92,15 @@ def inspect_report(
         "flash": flash,
         "arena": program.arena_bytes,
         "arena_bound": program.bound_bytes,
+        "arena_proof": program.proof,
+        "segments": [
+            {
+                "first": graph.ops[s.first].name,
+                "last": graph.ops[s.last].name,
+                "rings": dict(s.rings),
+            }
+            for s in program.streamed
+        ],
         "boards": [
             {"does": does, **_board_data(plan)} for does, plans in memory.items() for plan in plans
         ],
@@ -146,6 +153,16 @@ def _layers(costs: Sequence[LayerCost], flash: int, program: Program) -> Table:
         f"arena {program.arena_bytes:,}",
     )  # fmt: skip
     return Table(columns, rows, total=total)
+
+
+def _arena(program: Program) -> list[str]:
+    """How good the arena is, and what runs row by row in it."""
+    names = [op.name for op in program.graph.ops]
+    return [
+        f"arena {program.arena_bytes:,} B; liveness bound {program.bound_bytes:,} B: "
+        f"{program.proof}",
+        *(f"{names[s.first]} to {names[s.last]} run row by row" for s in program.streamed),
+    ]
 
 
 def _boards(does: str, plans: Sequence[MemoryPlan]) -> Table:

@@ -128,7 +128,9 @@ typedef struct {
 
 /* Spatial kernels make row `oy` of their output from a ring buffer of input rows: input row y lies
  * at input + (y % ring) * W * C.  A whole tensor is a ring of H rows.  The second form of each
- * kernel makes all rows from a whole tensor. */
+ * kernel makes all rows from a whole tensor, from top to bottom: row oy is written when all rows
+ * above it are, and nothing that only rows above it see is read any more.  So the output may
+ * follow behind the input in the same memory, as far as the memory plan allows. */
 
 /* scratch: with Helium the patches of four pixels (of one, in maps less than 4 wide) as int8,
  * 4 (or 1) * (up16(KH * KW * K) + up16(KH * KW * (C - K))) bytes; else as int16, 8 (or 2) * P bytes
@@ -162,7 +164,8 @@ void tk_pad_row_s8(const tk_pad *pad, const int8_t *input, int32_t ring, int32_t
                    int8_t *output);
 void tk_pad_s8(const tk_pad *pad, const int8_t *input, int8_t *output);
 
-/* The output of the following may be the (first) input, if they have one size. */
+/* The output of the following may be the (first) input, if they have one size; or begin before it
+ * in the same memory: it is written element by element, behind what is read (not so softmax). */
 void tk_add_s8(const tk_add *add, const int8_t *a, const int8_t *b, int8_t *output);
 void tk_requantize_s8(const tk_rescale *op, const int8_t *input, int8_t *output);
 void tk_requantize_u8_s8(const tk_rescale *op, const uint8_t *input, int8_t *output);
@@ -174,6 +177,14 @@ void tk_mean_s8(const tk_mean *mean, const int8_t *input, int8_t *output);
 
 void tk_transpose_s8(const tk_transpose *transpose, const int8_t *input, int8_t *output);
 void tk_transpose_s16(const tk_transpose *transpose, const int16_t *input, int16_t *output);
+
+/* Means over all rows, fed row by row: call once for each input row y = 0, 1, …; the last one gives
+ * the output.  sums: [C], kept between the calls; the output may lie at its start. */
+void tk_mean_fold_s8(const tk_mean *mean, const int8_t *row, int32_t y, int32_t width,
+                     int32_t *sums, int8_t *output);
+/* For one window that the whole input lies in. */
+void tk_average_pool2d_fold_s8(const tk_pool *pool, const int8_t *row, int32_t y, int32_t *sums,
+                               int8_t *output);
 
 #ifdef __cplusplus
 }
