@@ -170,7 +170,7 @@ def layer(arena: Arena, op: Op) -> None:
         arena.make(op.outputs[0])
         arena.write(op.outputs[0])
         return
-    if any(call.scratch_over_input for call in calls):
+    if any(call.scratch_over_input and call.scratch for call in calls):
         expand(arena, op, scratch)
         finish(arena, op, [], scratch)
     elif op.kind in KINDS_BY_ELEMENT:

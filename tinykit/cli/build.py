@@ -36,6 +36,7 @@ def build(
 ) -> None:
     """Generate, compile and link firmware for the board."""
     from tinykit.project import Project
+    from tinykit.report.generated import arena_line
     from tinykit.report.size import size_report
 
     opened = Project.open(project, required=model is None)
@@ -47,4 +48,5 @@ def build(
     with output.status(f"building firmware for {opened.config.board.name}", json):
         firmware = opened.build(progress=output.note)
     memory = opened.memory(manifest)
-    output.show(size_report(firmware.report, firmware.elf, memory), json)
+    arena = arena_line(manifest)
+    output.show(size_report(firmware.report, firmware.elf, memory, arena=arena), json)

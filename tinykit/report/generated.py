@@ -24,8 +24,15 @@ def generated_report(manifest: Manifest, memory: MemoryPlan, folder: Path) -> Re
             f"{folder}/{manifest.name}.c: model {manifest.name}, identity {manifest.identity[:8]}, "
             f"{'learns' if manifest.trains else 'only infers'}",
             *_memory_parts(manifest, memory),
+            arena_line(manifest),
         ),
     )
+
+
+def arena_line(manifest: Manifest) -> str:
+    """How large the arena is, and whether it could be smaller."""
+    arena, bound = manifest.memory.sram["arena"], manifest.arena_bound
+    return f"arena {arena:,} B; liveness bound {bound:,} B: {manifest.arena_proof}"
 
 
 def plan_report(
@@ -101,12 +108,9 @@ def _learning(graph: Graph, plan: Plan) -> tuple[tuple[Table | str, ...], list[J
 
 def _streaming(manifest: Manifest) -> tuple[Table | str, ...]:
     """What runs row by row, and how good the arena is."""
-    arena = manifest.memory.sram["arena"]
-    proof = (
-        f"arena {arena:,} B; liveness bound {manifest.arena_bound:,} B: {manifest.arena_proof}",
-    )
+    proof = arena_line(manifest)
     if not manifest.segments:
-        return (*proof, "all layers run one after the other, none row by row")
+        return (proof, "all layers run one after the other, none row by row")
     rows = tuple(
         (
             _ACTION[segment.function],
@@ -124,7 +128,7 @@ def _streaming(manifest: Manifest) -> tuple[Table | str, ...]:
         Column("rows in memory of each tensor"),
         *numbers("B"),
     )
-    return (*proof, Table(columns, rows, title="Segments that run row by row"))
+    return (proof, Table(columns, rows, title="Segments that run row by row"))
 
 
 def _facts(manifest: Manifest, memory: MemoryPlan | None) -> dict[str, JsonValue]:

@@ -17,12 +17,16 @@ _TITLES: dict[MemoryName, str] = {"sram": "SRAM", "flash": "flash"}
 
 
 def size_report(
-    sizes: SizeReport, elf: Path, planned: MemoryPlan, every_item: bool = False
+    sizes: SizeReport, elf: Path, planned: MemoryPlan, every_item: bool = False, arena: str = ""
 ) -> Report:
-    """Bytes by kind for each memory, against plan and budget; `every_item` names them all."""
+    """Bytes by kind for each memory, against plan and budget; `every_item` names them all.
+
+    arena: a line on how good the arena is.
+    """
     parts: list[Table | str] = [f"{elf} ({sizes.compiler})", ""]
     parts += [_kinds(sizes, memory) for memory in _TITLES]
     parts.append(_planned(sizes, planned))
+    parts += [arena] if arena else []
     if every_item:
         parts += [_items(sizes, memory) for memory in _TITLES]
     data = {**_data(sizes, elf), "bounds": planned_data(planned)}

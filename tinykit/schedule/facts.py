@@ -140,7 +140,7 @@ class Facts:
     def input_in_scratch(self, index: int) -> str | None:
         """The dying input that may lie in the tail of the scratch of op `index`, run by itself."""
         calls = self.calls[index]
-        if len(calls) != 1 or not calls[0].scratch_over_input:
+        if len(calls) != 1 or not (calls[0].scratch_over_input and calls[0].scratch):
             return None
         root = self.root.get(self.graph.ops[index].inputs[0])
         return root if root is not None and self.dies_at(root, index) else None
