@@ -142,7 +142,9 @@ class DepthwiseConv2D(Operator[Conv2DAttributes]):
         # A row by itself reads again what the rows above it have read.
         again = max(window.kernel[0] - window.stride[0], 0) * x.shape[2] * x.shape[3]
         call = row_call(self.lower(graph, op)[0])
-        return RowForm(y.shape[1], {x.name: window.row_reach}, call, overhead=100 + 2 * again)
+        reads = {x.name: window.row_reach}
+        # Whole tensors go by groups of channels, not from top to bottom.
+        return RowForm(y.shape[1], reads, call, ordered=False, overhead=100 + 2 * again)
 
     def gradient(self, op: Op, tape: Tape) -> None:
         window = window_of(tape.graph, op)

@@ -227,11 +227,28 @@ tk_block_4:
 /* ---- one pixel ---- */
 
 /* Two positions of one pixel and two channels. */
-    .macro dot_1 x, w
-    sxtb16  r12, \w
-    smlad   r2, \x, r12, r2
+    .macro dot_1 x, w, a, b
+    sxtb16  lr, \w
+    smlad   \a, \x, lr, \a
     sxtb16  \w, \w, ror #8
-    smlad   r3, \x, \w, r3
+    smlad   \b, \x, \w, \b
+    .endm
+
+/* Eight positions of one pixel and four channels: weights of a pair at r1, of the next at r2. */
+    .macro dot_1x4
+    ldm     r0!, {r7-r10}
+    ldrd    r11, r12, [r1], #8
+    dot_1   r7, r11, r3, r4
+    dot_1   r8, r12, r3, r4
+    ldrd    r11, r12, [r1], #8
+    dot_1   r9, r11, r3, r4
+    dot_1   r10, r12, r3, r4
+    ldrd    r11, r12, [r2], #8
+    dot_1   r7, r11, r5, r6
+    dot_1   r8, r12, r5, r6
+    ldrd    r11, r12, [r2], #8
+    dot_1   r9, r11, r5, r6
+    dot_1   r10, r12, r5, r6
     .endm
 
     .section .text.tk_block_1, "ax", %progbits
@@ -245,34 +262,53 @@ tk_block_1:
     str     r1, [sp, #STOP]
     entry   r3, r0, r1, 4
     str     r3, [sp, #ENTRY]
+    str     r3, [sp, #ENTRY_FIRST]
     entry   r3, r1, r2, 4
     str     r3, [sp, #ENTRY_REST]
     ldr     r1, [sp, #WEIGHTS]
-.Lpair_1:
-    ldr     r4, [sp, #BIAS]
-    ldrd    r2, r3, [r4], #8
-    str     r4, [sp, #BIAS]
-    ldr     r0, [sp, #PATCH]
-    ldr     lr, [sp, #ENTRY]
+.Lfour_1: /* channels at a time; of a last pair the second two are computed for nothing */
+    ldr     r7, [sp, #BIAS]
+    ldr     r0, [sp, #PAIRS]
+    ldrd    r3, r4, [r7]
+    cmp     r0, #1
+    beq     .Lstart_1
+    ldrd    r5, r6, [r7, #8]
+    add     r7, r7, #16
+    str     r7, [sp, #BIAS]
+.Lstart_1:
+    ldrd    r0, r2, [sp, #PATCH] /* and END: as many bytes of weights are one pair's */
+    sub     r2, r2, r0
+    add     r2, r2, r1
+.Lblock_1:
+    ldr     r12, [sp, #PAIRS]
+    cmp     r12, #1
+    it      eq
+    moveq   r2, r1
+    ldr     r12, [sp, #ENTRY]
 .Lsingles_1:
-    cmp     r0, lr
+    cmp     r0, r12
     beq     .Lgroups_1
-    ldr     r4, [r0], #4
+    ldr     r7, [r0], #4
     ldr     r8, [r1], #4
-    dot_1   r4, r8
+    ldr     r9, [r2], #4
+    dot_1   r7, r8, r3, r4
+    dot_1   r7, r9, r5, r6
     b       .Lsingles_1
 .Lgroups_1:
-    ldr     lr, [sp, #STOP]
-    cmp     r0, lr
+    ldr     r12, [sp, #STOP]
+    sub     r11, r12, r0
+    tst     r11, #16
+    beq     .Leven_1
+    dot_1x4
+.Leven_1:
+    ldr     r12, [sp, #STOP]
+    cmp     r0, r12
     beq     .Ldone_1
 .Lloop_1:
-    ldm     r0!, {r4-r7}
-    ldm     r1!, {r8-r11}
-    dot_1   r4, r8
-    dot_1   r5, r9
-    dot_1   r6, r10
-    dot_1   r7, r11
-    cmp     r0, lr
+    dot_1x4
+    dot_1x4
+    ldr     r12, [sp, #STOP]
+    cmp     r0, r12
     bne     .Lloop_1
 .Ldone_1:
     ldr     r12, [sp, #REST_END]
@@ -281,37 +317,63 @@ tk_block_1:
     ldr     r12, [sp, #END]
     cmp     r0, r12
     bne     .Lback_1
+    mov     r1, r2 /* where the next channels' weights begin */
 .Lsums_1:
-    load_multipliers
-    ldr     r4, [sp, #WIDE]
-    cmp     r4, #0
-    bne     .Lwide_1
-    requantize r2, r10, r12, r0
-    requantize r3, r11, lr, r0
-.Lstore_1:
-    ldr     r0, [sp, #OUTPUT]
-    strb    r3, [r0, #1]
-    strb    r2, [r0], #2
-    str     r0, [sp, #OUTPUT]
-    ldr     r0, [sp, #PAIRS]
-    subs    r0, r0, #1
-    str     r0, [sp, #PAIRS]
-    bne     .Lpair_1
-    leave
-.Lrest_1:
-    str     r12, [sp, #STOP]
     str     r1, [sp, #WEIGHTS]
+    load_multipliers
+    ldr     r7, [sp, #WIDE]
+    cmp     r7, #0
+    bne     .Lwide_1
+    requantize r3, r10, r12, r0
+    requantize r4, r11, lr, r0
+    ldr     r1, [sp, #OUTPUT]
+    ldr     r2, [sp, #PAIRS]
+    strb    r3, [r1]
+    strb    r4, [r1, #1]
+    subs    r2, r2, #1
+    beq     .Lend_1
+    load_multipliers
+    requantize r5, r10, r12, r0
+    requantize r6, r11, lr, r0
+.Lsecond_1:
+    strb    r5, [r1, #2]
+    strb    r6, [r1, #3]
+    add     r1, r1, #4
+    subs    r2, r2, #1
+    str     r1, [sp, #OUTPUT]
+    str     r2, [sp, #PAIRS]
+    ldr     r1, [sp, #WEIGHTS]
+    bne     .Lfour_1
+.Lend_1:
+    leave
+.Lrest_1: /* the second block of weights */
+    str     r12, [sp, #STOP]
+    ldr     r7, [sp, #ENTRY_REST]
+    str     r7, [sp, #ENTRY]
+    str     r2, [sp, #WEIGHTS]
     ldr     r1, [sp, #WEIGHTS_REST]
-    ldr     lr, [sp, #ENTRY_REST]
-    b       .Lsingles_1
+    sub     r2, r12, r0
+    add     r2, r2, r1
+    b       .Lblock_1
 .Lback_1:
     str     r12, [sp, #STOP]
-    str     r1, [sp, #WEIGHTS_REST]
+    ldr     r7, [sp, #ENTRY_FIRST]
+    str     r7, [sp, #ENTRY]
+    str     r2, [sp, #WEIGHTS_REST]
     ldr     r1, [sp, #WEIGHTS]
     b       .Lsums_1
 .Lwide_1:
-    requantize_wide r2, r10, r12, r0, r4
-    requantize_wide r3, r11, lr, r0, r4
-    b       .Lstore_1
+    requantize_wide r3, r10, r12, r0, r7
+    requantize_wide r4, r11, lr, r0, r7
+    ldr     r1, [sp, #OUTPUT]
+    ldr     r2, [sp, #PAIRS]
+    strb    r3, [r1]
+    strb    r4, [r1, #1]
+    subs    r2, r2, #1
+    beq     .Lend_1
+    load_multipliers
+    requantize_wide r5, r10, r12, r0, r7
+    requantize_wide r6, r11, lr, r0, r7
+    b       .Lsecond_1
     .size   tk_block_1, . - tk_block_1
 #endif
