@@ -25,8 +25,8 @@ STEPS = 3
 
 @dataclass(frozen=True)
 class Scheme:
-    """One backbone with one scheme. Bytes of the whole ELF; `fits` the board's budget. `failed` says
-    why there are no figures, or where device and host differ first."""
+    """One backbone with one scheme. Bytes of the whole ELF; `fits` the board's budget. `failed`
+    says why there are no figures, or where device and host differ first."""
 
     network: str
     scheme: str
