@@ -117,7 +117,9 @@ def test_gradients_are_compared_by_angle_and_length() -> None:
     assert (across.cosine, across.ratio) == (pytest.approx(0), pytest.approx(1))
     lost = pair_of("w", "photo", "fresh", np.zeros(2), true)
     assert (lost.cosine, lost.ratio) == (0, 0)
-    zero = pair_of("w", "photo", "fresh", true, np.zeros(2))
+    made_up = pair_of("w", "photo", "fresh", true, np.zeros(2))
+    assert (made_up.cosine, made_up.ratio) == (0, None)
+    zero = pair_of("w", "photo", "fresh", np.zeros(2), np.zeros(2))
     assert (zero.cosine, zero.ratio) == (None, None)
 
 
