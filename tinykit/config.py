@@ -54,9 +54,11 @@ class ProjectSection(_Section):
 
 
 class ModelSection(_Section):
-    """[model]: the network, a full int8 .tflite. `tinykit quantize` makes one of a Keras model."""
+    """[model]: the network, a full int8 .tflite. `tinykit quantize` makes one of a Keras model.
+    With input_rows the C takes its input row by row, from a camera for instance."""
 
     path: str | None = None
+    input_rows: bool = False
 
 
 class DataSection(_Section):

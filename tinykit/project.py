@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tinykit.data import Samples
     from tinykit.host import HostModel
     from tinykit.ir import Array, Graph
+    from tinykit.schedule import Program
     from tinykit.session import Session
     from tinykit.targets import Target
     from tinykit.training.plan import Plan
@@ -126,12 +127,24 @@ class Project:
 
     # --- what it names ------------------------------------------------------------------------
 
+    def imported(self) -> Graph:
+        """The model as its file has it."""
+        from tinykit.importers import load_model
+
+        return load_model(self.model_path)
+
     def graph(self) -> Graph:
         """The imported model, simplified."""
-        from tinykit.importers import load_model
         from tinykit.passes import simplify
 
-        return simplify(load_model(self.model_path))
+        return simplify(self.imported())
+
+    def learning_layers(self) -> frozenset[str]:
+        """The names of the layers that the project's plan trains; none without a plan."""
+        from tinykit.training.plan import learning
+
+        plan = self.plan()
+        return frozenset() if plan is None else learning(plan.resolve(self.graph()))
 
     def plan(self) -> Plan | None:
         """The update plan, None for firmware that only infers."""
@@ -194,7 +207,8 @@ class Project:
         """Write the model's C and its manifest into `out` (the project's own folder by default).
 
         `plan` is used instead of the project's. At most `calibration` samples set the exponents of
-        the gradients.
+        the gradients. With a budget for SRAM ([board] sram) the fastest schedule that fits is
+        chosen, else the smallest that costs few instructions.
         """
         from tinykit.codegen.generate import generate
 
@@ -208,8 +222,23 @@ class Project:
             plan=plan,
             samples=samples,
             labels=labels,
+            budget=self._arena_budget if self.config.board.sram else None,
+            input_rows=self.config.model.input_rows,
             progress=progress and (lambda _, done, total: progress(done, total)),
         )
+
+    def _arena_budget(self, manifest: Manifest) -> int:
+        """Bytes that the board's SRAM leaves for the arena of such code."""
+        memory = self.memory(manifest)
+        return memory.board.sram - (memory.sram_bytes - manifest.memory.sram["arena"])
+
+    def curve(self) -> list[Program]:
+        """Schedules from the fastest to the smallest: of training if there is a plan."""
+        from tinykit.codegen.generate import graphs
+        from tinykit.schedule import curve
+
+        infer, training = graphs(self.graph(), self.plan())
+        return curve(training or infer, input_rows=self.config.model.input_rows)
 
     def _calibration(self, graph: Graph, count: int) -> tuple[Array | None, list[int] | None]:
         """Up to `count` of the project's samples, evenly spread; none without data."""

@@ -6,14 +6,16 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from tests.build.conftest import Build
 from tests.devices.learner import Learner
 from tinykit.build.compilers import find_compiler, platform_dir
-from tinykit.build.image import read_image
+from tinykit.build.image import Image, read_image
 from tinykit.build.stack import StackAnalysis, stack_bound
+from tinykit.build.thumb import Flow, decode
 from tinykit.errors import BuildError
 
 SOURCE = """
@@ -115,6 +117,27 @@ def test_what_has_no_bound_is_named(linked: Path, function: str, message: str) -
         StackAnalysis(read_image(linked)).depth_of(function)
 
 
+@pytest.mark.parametrize(
+    ("halfwords", "push"),
+    [
+        ((0xECBD, 0x0F04), 0),  # vldrh.s32 q0, [r5], #8: the 13 is not SP
+        ((0xEDAD, 0x0F04), 0),  # vstrh.32 q0, [r5, #8]!
+        ((0xECB5, 0x3E10), 0),  # vldrb.u8 q1, [r5], #16
+        ((0xED2D, 0x8B08), 32),  # vpush {d8-d11}
+        ((0xF00F, 0xC007), 0),  # le lr, -8: goes on in the end
+    ],
+)
+def test_vector_instructions(halfwords: tuple[int, int], push: int) -> None:
+    """As arm-none-eabi-as writes them for a Cortex-M55."""
+
+    class Words:
+        def halfword(self, address: int) -> int:
+            return halfwords[address // 2]
+
+    found = decode(cast(Image, Words()), 0)
+    assert (found.size, found.flow, found.push) == (4, Flow.NEXT, push)
+
+
 def test_the_error_is_found_from_main(linked: Path) -> None:
     with pytest.raises(BuildError, match="the stack cannot be bounded"):
         stack_bound(read_image(linked), has_fpu=True)
@@ -151,7 +174,7 @@ def test_section_is_the_bound(build: Build, toolchain: str) -> None:
 
 
 @pytest.mark.parametrize("toolchain", ["", "zig"])
-@pytest.mark.parametrize("board", ["mps2_an386", "netduinoplus2"])
+@pytest.mark.parametrize("board", ["mps2_an386", "netduinoplus2", "mps2_an385_m0plus"])
 def test_device_never_uses_more(build: Build, learner: Learner, board: str, toolchain: str) -> None:
     """The high-water mark of a device that has inferred, learnt, saved and loaded."""
     from tinykit.boards import load_board

@@ -22,6 +22,7 @@ from tests.support.random_models import (
     add,
     average_pool2d,
     conv2d,
+    depthwise_3x3,
     depthwise_conv2d,
     fully_connected,
     max_pool2d,
@@ -30,6 +31,7 @@ from tests.support.random_models import (
     pad,
     quantize,
     softmax,
+    transpose,
 )
 from tests.support.split import split_weights
 from tests.support.tflite_writer import Graph, write
@@ -40,8 +42,10 @@ pytestmark = pytest.mark.skipif(
     shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc is not installed"
 )
 EFFORT = int(os.environ.get("TINYKIT_FUZZ", "1"))
-MANY: tuple[Rule, ...] = (conv2d, depthwise_conv2d, fully_connected)
-OTHERS: tuple[Rule, ...] = (add, average_pool2d, max_pool2d, mean, pad, quantize, softmax)
+MANY: tuple[Rule, ...] = (conv2d, depthwise_conv2d, depthwise_3x3, fully_connected)
+LARGEST = {depthwise_3x3: 50}  # maps in several tiles
+OTHERS: tuple[Rule, ...] = (add, average_pool2d, max_pool2d, mean, pad, quantize, softmax,
+                            transpose)  # fmt: skip
 CORES = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m33")
 
 
@@ -59,7 +63,7 @@ def test_kernels_equal_tflm(core: str, rules: tuple[Rule, ...], tmp_path: Path) 
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
     )
-    @given(models(rules, length=1 if rules != OTHERS else 3))
+    @given(models(rules, 1 if rules != OTHERS else 3, largest=LARGEST.get(rules[0], 9)))
     def run(model: RandomModel) -> None:
         path = tmp_path / "random.tflite"
         path.write_bytes(model.content)
@@ -91,3 +95,32 @@ def test_accesses_outside_are_found(tmp_path: Path) -> None:
     ArmKernels("cortex-m4").run(loaded, codes)
     with pytest.raises(AssertionError, match="tk_conv2d_s8 writes outside"):
         Stingy("cortex-m4").run(loaded, codes)
+
+
+@pytest.mark.parametrize("core", ["cortex-m0", "cortex-m3"])
+@pytest.mark.parametrize("depthwise", [False, True], ids=["conv2d", "depthwise"])
+@pytest.mark.parametrize("pair", [(-127, -128), (-128, 127), (127, 127), (-128, -128)])
+def test_two_products_at_the_ends_of_int16(
+    core: str, depthwise: bool, pair: tuple[int, int], tmp_path: Path
+) -> None:
+    """Cores without DSP instructions sum two products in half a word; (-128, -128) does not fit."""
+    random = np.random.default_rng(1)
+    graph = Graph()
+    x = graph.tensor((1, 7, 9, 3), 1.0, 5)
+    y = graph.tensor((1, 7, 9, 3), 9 * 128.0 * 2, -3)
+    taps = np.array([*pair, 0] * 3, np.int8)
+    if depthwise:
+        w = graph.constant(np.repeat(taps, 3).reshape(1, 3, 3, 3), (1.0,))
+    else:
+        w = graph.constant(np.tile(np.array([*pair] * 14, np.int8)[:27], 3).reshape(3, 3, 3, 3),
+                           (1.0,))  # fmt: skip
+    bias = graph.constant(np.array([-9, 0, 7], np.int32), (1.0,))
+    options = {"StrideH": 1, "StrideW": 1} | ({"DepthMultiplier": 1} if depthwise else {})
+    graph.operator("DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", [x, w, bias], y, options, 3)
+    graph.inputs, graph.outputs = [x], [y]
+    content = write(graph)
+    (tmp_path / "model.tflite").write_bytes(content)
+    loaded, kernels = load_model(tmp_path / "model.tflite"), ArmKernels(core)
+    ends = np.array([-128, 127], np.int8)
+    for codes in (*(np.full((1, 7, 9, 3), end) for end in ends), random.choice(ends, (1, 7, 9, 3))):
+        np.testing.assert_array_equal(kernels.run(loaded, codes), tflm(content, codes))

@@ -1,17 +1,15 @@
 """Runs a graph's C calls on an emulated Cortex-M core, one by one, straight from `Operator.lower`.
 
 The runtime is linked to fixed addresses without start-up code; Unicorn calls its functions as a
-program would.  Between the blocks of data (tensors, tables, structs) lie bytes that belong to
-nobody: a kernel that writes there, or into a constant, is found by comparing memory, and one that
-reads there by running twice with other bytes.  (Unicorn's memory hooks would say more, but with
-them Unicorn 2.1 loses the flags inside IT blocks.)
+program would.  A kernel that writes outside its blocks of data is found by comparing memory, and
+one that reads there by running twice with other bytes between them.  (Unicorn's memory hooks would
+say more, but with them Unicorn 2.1 loses the flags inside IT blocks.)
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import struct
 import subprocess
 from pathlib import Path
 
@@ -21,20 +19,15 @@ from elftools.elf.elffile import ELFFile
 from unicorn import arm_const
 
 from tests.support.kernels import CACHE, RUNTIME
-from tinykit.codegen.cstruct import POINTER_BYTES, struct_types
+from tests.support.memory_image import MemoryImage
 from tinykit.ir import Array, Graph
-from tinykit.ops.base import Address, Call, Struct, Table
+from tinykit.ops.base import Call
 from tinykit.ops.registry import operator
 
 CODE, DATA, STACK = 0x10000, 0x20000000, 0x30000000
 SIZE = 0x800000
 STACK_BYTES = 0x4000
-GAP = 16  # bytes between blocks, which nothing may touch
 RETURN = 0x8000
-FORMATS = {
-    "int8_t": "b", "uint8_t": "B", "int16_t": "h", "uint16_t": "H", "int32_t": "i",
-    "uint32_t": "I", "float": "f",
-}  # fmt: skip
 MODELS = {
     "cortex-m0": arm_const.UC_CPU_ARM_CORTEX_M0,
     "cortex-m3": arm_const.UC_CPU_ARM_CORTEX_M3,
@@ -80,8 +73,7 @@ class ArmKernels:
             symbols = elf.get_section_by_name(".symtab").iter_symbols()
             self.functions = {s.name: s["st_value"] for s in symbols if s["st_value"]}
         self.fresh = self.machine.context_save()
-        self.image = bytearray()  # what the data memory must hold
-        self.writable: list[tuple[int, int]] = []
+        self.image = MemoryImage(DATA, SIZE, 0)
 
     def run(self, graph: Graph, x: Array) -> Array:
         """The output of an inference on input `x`."""
@@ -90,68 +82,29 @@ class ArmKernels:
         return first
 
     def _run(self, graph: Graph, x: Array, filler: int) -> Array:
-        self.image, self.writable = bytearray([filler]) * GAP, []
-        self.filler = filler
+        self.image = image = MemoryImage(DATA, SIZE, filler)
         places: dict[str, int] = {}
         for name, tensor in graph.tensors.items():
             if tensor.data is not None:
-                places[name] = self._place(tensor.stored(tensor.data).tobytes())
-        places[graph.inputs[0]] = self._place(x.tobytes())
+                places[name] = image.place(tensor.stored(tensor.data).tobytes())
+        places[graph.inputs[0]] = image.place(x.tobytes())
         for op in graph.ops:
             rule = operator(op.kind)
             if rule.alias:
                 places[op.outputs[0]] = places[op.inputs[0]]
                 continue
             for name in op.outputs:
-                places[name] = self._place(b"\x55" * graph[name].bytes, writable=True)
+                places[name] = image.place(b"\x55" * graph[name].bytes, writable=True)
             for call in rule.lower(graph, op):
                 self._call(call, places)
         output = graph[graph.outputs[0]]
         data = bytes(self.machine.mem_read(places[output.name], output.bytes))
         return np.frombuffer(data, np.dtype(output.dtype)).reshape(output.shape)
 
-    def _place(self, data: bytes, writable: bool = False) -> int:
-        """The address of a new block with this content, 4-aligned."""
-        address = DATA + len(self.image)
-        if writable:
-            self.writable.append((len(self.image), len(self.image) + len(data)))
-        self.image += data
-        self.image += bytes([self.filler]) * (GAP + -len(self.image) % 4)
-        assert len(self.image) < SIZE
-        return address
-
-    def _struct(self, value: Struct, places: dict[str, int]) -> int:
-        content = b""
-        for member in struct_types()[value.ctype].members:
-            content += bytes(-len(content) % member.bytes)
-            given = value.fields[member.name]
-            if member.pointer:
-                content += struct.pack("<I", self._pointer(given, places))
-            else:
-                assert isinstance(given, int | float)
-                content += struct.pack("<" + FORMATS[member.ctype], given)
-        assert POINTER_BYTES == 4
-        return self._place(content)
-
-    def _pointer(self, value: object, places: dict[str, int]) -> int:
-        if isinstance(value, Struct):
-            return self._struct(value, places)
-        if isinstance(value, Table):
-            return self._place(np.ascontiguousarray(value.values).tobytes())
-        if isinstance(value, Address):
-            return places[value.tensor]
-        assert value is None
-        return 0
-
     def _call(self, call: Call, places: dict[str, int]) -> None:
-        arguments = [self._struct(call.descriptor, places)] if call.descriptor else []
-        for name in call.arguments:
-            if name == "$scratch":
-                arguments.append(self._place(bytes(call.scratch), writable=True))
-            else:
-                arguments.append(places[name])
+        arguments = self.image.arguments(call, places)
         self.machine.context_restore(self.fresh)
-        self.machine.mem_write(DATA, bytes(self.image))
+        self.machine.mem_write(DATA, bytes(self.image.content))
         registers = (arm_const.UC_ARM_REG_R0, arm_const.UC_ARM_REG_R1, arm_const.UC_ARM_REG_R2,
                      arm_const.UC_ARM_REG_R3)  # fmt: skip
         assert len(arguments) <= len(registers)
@@ -164,7 +117,5 @@ class ArmKernels:
         except unicorn.UcError as error:
             pc = self.machine.reg_read(arm_const.UC_ARM_REG_PC)
             raise AssertionError(f"{call.function} at {pc:#x}: {error}") from None
-        after = bytearray(self.machine.mem_read(DATA, len(self.image)))
-        for begin, end in self.writable:
-            self.image[begin:end] = after[begin:end]
-        assert after == self.image, f"{call.function} writes outside its output and scratch memory"
+        after = self.machine.mem_read(DATA, len(self.image.content))
+        self.image.take_over(bytes(after), call.function)

@@ -8,7 +8,8 @@ import numpy as np
 import unicorn
 from unicorn import arm_const
 
-from tests.support.arm_kernels import DATA, GAP, RETURN, STACK, STACK_BYTES, ArmKernels
+from tests.support.arm_kernels import DATA, RETURN, SIZE, STACK, STACK_BYTES, ArmKernels
+from tests.support.memory_image import MemoryImage
 from tinykit.ir import Array, Graph, Op
 from tinykit.ops.evaluate import Step
 from tinykit.ops.registry import operator
@@ -37,23 +38,17 @@ class ArmTraining(ArmKernels):
     def _op(
         self, graph: Graph, op: Op, values: dict[str, Array], step: Step, filler: int
     ) -> tuple[list[bytes], int]:
-        self.image, self.writable, self.filler = bytearray([filler]) * GAP, [], filler
+        self.image = image = MemoryImage(DATA, SIZE, filler)
         places = {
-            name: self._place(graph[name].stored(value).tobytes(), writable=name in op.updates)
+            name: image.place(graph[name].stored(value).tobytes(), writable=name in op.updates)
             for name, value in values.items()
         }
         for name in op.outputs:
-            places[name] = self._place(b"\x55" * graph[name].bytes, writable=True)
+            places[name] = image.place(b"\x55" * graph[name].bytes, writable=True)
         trainer = struct.pack(TRAINER, step.index, 0, 0, step.rate)
-        places["$trainer"] = self._place(trainer, writable=True)
+        places["$trainer"] = image.place(trainer, writable=True)
         for call in operator(op.kind).lower(graph, op):
-            arguments = [self._struct(call.descriptor, places)] if call.descriptor else []
-            for name in call.arguments:
-                if name == "$scratch":
-                    arguments.append(self._place(b"\x55" * call.scratch, writable=True))
-                else:
-                    arguments.append(places[name])
-            self._execute(call.function, arguments)
+            self._execute(call.function, image.arguments(call, places))
         read = self.machine.mem_read
         saturations = struct.unpack(TRAINER, read(places["$trainer"], len(trainer)))[2]
         names = (*op.outputs, *op.updates)
@@ -62,7 +57,7 @@ class ArmTraining(ArmKernels):
     def _execute(self, function: str, arguments: list[int]) -> None:
         machine = self.machine
         machine.context_restore(self.fresh)
-        machine.mem_write(DATA, bytes(self.image))
+        machine.mem_write(DATA, bytes(self.image.content))
         for register, value in zip(REGISTERS, arguments, strict=False):
             machine.reg_write(register, value)
         more = arguments[len(REGISTERS) :]
@@ -75,7 +70,5 @@ class ArmTraining(ArmKernels):
         except unicorn.UcError as error:
             place = machine.reg_read(arm_const.UC_ARM_REG_PC)
             raise AssertionError(f"{function} at {place:#x}: {error}") from None
-        after = bytearray(machine.mem_read(DATA, len(self.image)))
-        for begin, end in self.writable:
-            self.image[begin:end] = after[begin:end]
-        assert after == self.image, f"{function} writes outside its outputs and scratch memory"
+        after = machine.mem_read(DATA, len(self.image.content))
+        self.image.take_over(bytes(after), function)

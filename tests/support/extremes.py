@@ -13,7 +13,12 @@ from tinykit.ops.evaluate import Run, Step
 from tinykit.ops.gradient_arithmetic import BIAS_LIMIT, gradient_scale
 from tinykit.ops.registry import operator
 
-COPIES = ("activation_grad", "pad_grad", "reshape")  # ops that keep their input's exponent
+COPIES = (
+    "activation_grad",
+    "pad_grad",
+    "reshape",
+    "transpose",
+)  # ops that keep their input's exponent
 
 
 def extreme(random: np.random.Generator, shape: tuple[int, ...], dtype: str, low: int) -> Array:

@@ -35,12 +35,13 @@ def _serve(folder: Path, requests: list[Sample]) -> list[Answer]:
     host = HostModel(folder, sanitize=True)
     random = np.random.default_rng(0)
     arena_bytes = host.manifest.memory.sram["arena"]
-    arena = host._function("input")
-    arena.restype = ctypes.c_void_p
+    entry = host._function("input")
+    entry.restype = ctypes.c_void_p
+    arena = entry() - host.manifest.input_offset
 
     def poison() -> None:
         noise = random.integers(0, 256, arena_bytes).astype(np.uint8)
-        ctypes.memmove(arena(), noise.ctypes.data, arena_bytes)
+        ctypes.memmove(arena, noise.ctypes.data, arena_bytes)
 
     answers = []
     for sample, label, apply in requests:

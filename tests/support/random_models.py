@@ -40,6 +40,7 @@ def scales(draw: Draw, low: float = 1e-4, high: float = 10.0) -> float:
 
 # Few channels, or enough of them to fill every unrolled loop and block of the kernels and more.
 CHANNELS = st.one_of(st.integers(1, 9), st.integers(1, 9), st.integers(10, 70))
+FEW_CHANNELS = st.integers(1, 9)
 ZERO_POINTS = st.one_of(st.sampled_from([-128, 127, 0]), st.integers(-128, 127))
 
 
@@ -127,7 +128,20 @@ def conv2d(draw: Draw, now: Current) -> None:
 
 def depthwise_conv2d(draw: Draw, now: Current) -> None:
     kernel, options = _spatial(draw, now, dilated=True)
-    multiplier = draw(st.sampled_from([1, 1, 2, 3]))
+    _depthwise(draw, now, kernel, options, draw(st.sampled_from([1, 1, 2, 3])))
+
+
+def depthwise_3x3(draw: Draw, now: Current) -> None:
+    """What depthwise layers mostly are; the kernels have ways of their own for it."""
+    fits = min(now.shape[1:3]) >= 3
+    options = {"Padding": draw(st.integers(0, 1)) if fits else 0,
+               "StrideH": draw(st.integers(1, 3)), "StrideW": draw(st.integers(1, 3))}  # fmt: skip
+    _depthwise(draw, now, (3, 3), options, 1)
+
+
+def _depthwise(
+    draw: Draw, now: Current, kernel: tuple[int, int], options: dict[str, int], multiplier: int
+) -> None:
     outputs = now.shape[3] * multiplier
     weights, bias, scale, zero = _weights(
         draw, now, (1, *kernel, outputs), 3, kernel[0] * kernel[1]
@@ -263,10 +277,21 @@ def reshape(draw: Draw, now: Current) -> None:
     _move(now, y, shape, now.scale, now.zero_point)
 
 
+def transpose(draw: Draw, now: Current) -> None:
+    order = draw(st.permutations(range(len(now.shape))))
+    shape = tuple(now.shape[i] for i in order)
+    permutation = now.graph.constant(np.array(order, np.int32))
+    y = _make(draw, now, shape, now.scale, now.zero_point)
+    now.graph.operator("TRANSPOSE", [now.tensor, permutation], y, None, version=2)
+    _move(now, y, shape, now.scale, now.zero_point)
+
+
 Rule = Callable[[Draw, Current], None]
-SPATIAL: tuple[Rule, ...] = (conv2d, depthwise_conv2d, average_pool2d, max_pool2d)
+SHAPELESS = (fully_connected, add, softmax, quantize, relu, relu6, transpose)  # no batch needed
+Change = Callable[[Graph, np.random.Generator], None]
+SPATIAL: tuple[Rule, ...] = (conv2d, depthwise_conv2d, depthwise_3x3, average_pool2d, max_pool2d)
 ANY_RANK: tuple[Rule, ...] = (fully_connected, add, mean, pad, softmax, quantize, relu, relu6,
-                              reshape)  # fmt: skip
+                              reshape, transpose)  # fmt: skip
 RULES = SPATIAL + ANY_RANK
 
 
@@ -286,14 +311,24 @@ class RandomModel:
 
 
 @st.composite
-def models(draw: Draw, rules: tuple[Rule, ...] = RULES, length: int = 1) -> RandomModel:
-    """A chain of up to `length` operators drawn from `rules`, with three random inputs."""
+def models(
+    draw: Draw,
+    rules: tuple[Rule, ...] = RULES,
+    length: int = 1,
+    change: Change | None = None,
+    largest: int = 9,
+) -> RandomModel:
+    """A chain of up to `length` operators drawn from `rules`, with three random inputs.
+
+    change: what is done to the file before it is written.  largest: height and width.
+    """
     graph = Graph()
     flat = not any(rule in SPATIAL for rule in rules) and draw(st.booleans())
     if flat:
         shape: tuple[int, ...] = (1, *draw(st.lists(CHANNELS, min_size=1, max_size=2)))
     else:
-        shape = (1, draw(st.integers(1, 9)), draw(st.integers(1, 9)), draw(CHANNELS))
+        sizes = st.integers(1, largest)
+        shape = (1, draw(sizes), draw(sizes), draw(CHANNELS if largest < 10 else FEW_CHANNELS))
     scale, zero = draw(scales()), draw(ZERO_POINTS)
     random = np.random.default_rng(draw(st.integers(0, 2**16)))
     x = graph.tensor(shape, scale, zero)
@@ -305,7 +340,7 @@ def models(draw: Draw, rules: tuple[Rule, ...] = RULES, length: int = 1) -> Rand
             and (len(now.shape) > 1 or r is not mean)
             and (now.scale > SMALLEST_CLAMPED or r not in (relu, relu6))
             and (now.shape[-1] < 500 or r is not softmax)  # TFLM aborts when a sum exceeds 511
-            and (now.shape[0] == 1 or r in (fully_connected, add, softmax, quantize, relu, relu6))
+            and (now.shape[0] == 1 or r in SHAPELESS)
         ]  # fmt: skip
         if not possible or not now.shape:
             break
@@ -314,6 +349,8 @@ def models(draw: Draw, rules: tuple[Rule, ...] = RULES, length: int = 1) -> Rand
     if not graph.operators:
         reshape(draw, now)
         graph.outputs = [now.tensor]
+    if change is not None:
+        change(graph, random)
     uniform = random.integers(-128, 128, shape).astype(np.int8)
     extreme = np.where(random.integers(0, 2, shape) == 0, -128, 127).astype(np.int8)
     narrow = np.clip(random.normal(zero, 8, shape), -128, 127).astype(np.int8)

@@ -58,6 +58,11 @@ def build_firmware(
     Raises DoesNotFitError, BuildError (one line each; the whole output is in work/build.log).
     """
     manifest = Manifest.load(generated)
+    if manifest.input_rows:
+        raise BuildError(
+            f"{manifest.name} takes its input row by row, and the link needs a whole input",
+            "leave out [model] input_rows, or use the generated C in firmware of your own",
+        )
     compiler = find_compiler(toolchain)
     bounds = check_fit(manifest, board, compiler.id, trace).bounds if check else None
     work = work.absolute()

@@ -92,6 +92,7 @@ def _read(path: Path, elf: ELFFile) -> Image:
     table = elf.get_section_by_name(".symtab")
     if text is None or not isinstance(table, SymbolTableSection):
         raise BuildError(f"{path}: the ELF has no .text or no symbols")
+    code = elf.get_section_index(".text")  # sections of debugging information have marks, too
     symbols: list[Symbol] = []
     marks: dict[int, bool] = {}
     for entry in table.iter_symbols():
@@ -102,7 +103,8 @@ def _read(path: Path, elf: ELFFile) -> Image:
             symbols.append(Symbol(entry.name, address, int(entry["st_size"]), function))
         elif kind == "STT_NOTYPE" and entry["st_shndx"] != "SHN_ABS":
             if entry.name[:2] in ("$t", "$d"):
-                marks[value] = entry.name.startswith("$t")
+                if entry["st_shndx"] == code:
+                    marks[value] = entry.name.startswith("$t")
             elif entry.name.startswith("tk_"):
                 symbols.append(Symbol(entry.name, value, 0, False))
     starts = sorted(marks)

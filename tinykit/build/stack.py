@@ -148,6 +148,8 @@ class StackAnalysis:
             seen[address] = depth
             instruction = decode(image, address)
             flow, target = instruction.flow, instruction.target
+            if flow is Flow.CALL and self._is_inside(address, target):
+                flow = Flow.JUMP  # compilers reach far within a function of Armv6-M with BL
             after = address + instruction.size
             if flow is Flow.INDIRECT:
                 cases = self._cases(address)
@@ -175,6 +177,11 @@ class StackAnalysis:
             if not stops and not never_returns and image.is_code(after):
                 work.append((after, depth, left))
         return deepest
+
+    def _is_inside(self, address: int, target: int) -> bool:
+        """Whether a target lies in the function that contains an address, behind its beginning."""
+        starts = [s for s, end in self._end.items() if s <= address < end]
+        return bool(starts) and max(starts) < target < self._end[max(starts)]
 
     def _is_call(self, entry: int, flow: Flow, target: int) -> bool:
         """A call, or a jump to the beginning of another function (a tail call)."""

@@ -181,6 +181,8 @@ def _decode_multiple(op: int, second: int) -> Instruction:
 
 def _decode_vector(op: int, second: int) -> Instruction:
     """VPUSH, VPOP, and other floating-point and vector transfers."""
+    if second & 0x1E00 == 0x0E00:  # Helium's that widen or narrow: r0 … r7; bit 3 is the size
+        return Instruction(4)
     if op & 0xF != SP or not op & 0x20:
         return Instruction(4)
     amount = 4 * (second & 0xFF)

@@ -20,5 +20,7 @@ def inspect(
 
     opened = Project.open(project, required=model is None).override(model=model)
     with output.status("reading the model", json):
-        report = inspect_report(opened.graph(), opened.memory_on_boards(learns=model is None))
+        learns = frozenset[str]() if model else opened.learning_layers()
+        memory = opened.memory_on_boards(learns=model is None)
+        report = inspect_report(opened.imported(), memory, learns)
     output.show(report, json)

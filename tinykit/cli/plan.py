@@ -20,6 +20,10 @@ def plan(
         Path | None,
         typer.Option("--write", metavar="FILE", help="Write the largest simple plan that fits."),
     ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", metavar="FILE", help="Draw SRAM against instructions."),
+    ] = None,
     model: ModelFile = None,
     sram: Sram = None,
     flash: Flash = None,
@@ -28,8 +32,9 @@ def plan(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Check what learns and what it costs, or write a plan."""
+    """Check what learns, what runs row by row and what it costs, or write a plan."""
     from tinykit.project import Project
+    from tinykit.report.curve import Curve, draw_curve
     from tinykit.report.generated import plan_report
 
     opened = Project.open(project, required=model is None)
@@ -39,6 +44,9 @@ def plan(
             opened = opened.with_default_plan(write, progress)
     with output.status("planning memory", json):
         manifest = opened.preview()
-    memory = opened.memory(manifest)
-    report = plan_report(opened.graph(), opened.required_plan(), manifest, memory, write)
-    output.show(report, json)
+        memory = opened.memory(manifest)
+        curve = Curve.of(opened.curve(), memory)
+    graph = opened.graph()
+    output.show(plan_report(graph, opened.plan(), manifest, memory, write, curve), json)
+    if picture is not None:
+        draw_curve(curve, picture, f"{opened.name} on {opened.board().name}")

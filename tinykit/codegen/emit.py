@@ -7,18 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tinykit.codegen.constants import Constants
+from tinykit.codegen.stream import CALL_WEIGHT, SegmentWriter
 from tinykit.errors import ModelError
 from tinykit.ir import Graph, Op, Tensor
 from tinykit.ops.base import Call
 from tinykit.ops.registry import operator
-from tinykit.schedule import Program
+from tinykit.ops.rows import RingRows, Row
+from tinykit.schedule import Program, Segment
 
 POINTER_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
 
 
 @dataclass
 class FunctionBody:
-    """The straight-line calls of one program."""
+    """The calls of one program."""
 
     lines: list[str] = field(default_factory=list)
     kernels: set[str] = field(default_factory=set)
@@ -33,33 +35,78 @@ class Emitter:
     constants: Constants
     parameters: Mapping[str, int]  # offset in the block of parameters, by tensor name
 
-    def body(self, program: Program) -> FunctionBody:
+    def body(self, program: Program, first: int = 0) -> FunctionBody:
+        """The segments from number `first` on."""
         body = FunctionBody()
-        for index, op in enumerate(program.graph.ops):
-            body.lines.append(f"    /* {describe(program, op)} */")
-            if operator(op.kind).alias:
-                continue
-            for call in operator(op.kind).lower(program.graph, op):
-                body.lines.append(f"    {self._call(program, op, call)}")
-                body.kernels.add(call.function)
-                body.calls += 1
-            for name in (*op.outputs, *op.updates):
-                tensor = program.graph[name]
-                where = self._pointer(program, tensor)
-                body.lines.append(f"    TK_TRACE_POINT({index}, {where}, {tensor.bytes});")
+        for segment in program.segments[first:]:
+            if segment.streamed:
+                self._stream(body, program, segment)
+            else:
+                self._layer(body, program, segment.first)
         return body
 
-    def _call(self, program: Program, op: Op, call: Call) -> str:
+    def _layer(self, body: FunctionBody, program: Program, index: int) -> None:
+        op = program.graph.ops[index]
+        body.lines.append(f"    /* {describe(program, op)} */")
+        if operator(op.kind).alias:
+            return
+        for call in operator(op.kind).lower(program.graph, op):
+            body.lines.append(f"    {self._call(program, op, call)}")
+            body.kernels.add(call.function)
+            body.calls += 1
+        for name in (*op.outputs, *op.updates):
+            tensor = program.graph[name]
+            where = self._pointer(program, tensor)
+            body.lines.append(f"    TK_TRACE_POINT({index}, {where}, {tensor.bytes});")
+
+    def writer(self, program: Program, segment: Segment) -> SegmentWriter:
+        """What writes the loop of a streamed segment."""
+        graph = program.graph
+        return SegmentWriter(program, segment, lambda name: self._pointer(program, graph[name]))
+
+    def loop(self, body: FunctionBody, program: Program, writer: SegmentWriter) -> list[str]:
+        """The loop of a streamed segment; `body` takes account of what it calls."""
+        ops = program.graph.ops
+        for form in writer.forms.values():
+            body.kernels.add(form.call.function)
+            body.calls += CALL_WEIGHT
+
+        def call(index: int, row: Call) -> str:
+            return self._call(program, ops[index], row, writer)
+
+        return writer.loop(lambda index: describe(program, ops[index]), call)
+
+    def _stream(self, body: FunctionBody, program: Program, segment: Segment) -> None:
+        writer = self.writer(program, segment)
+        first, last = (program.graph.ops[i].name for i in (segment.first, segment.last))
+        body.lines += [
+            f"    /* {first} to {last}, row by row: always the latest that can run. */",
+            "    {",
+            *(f"        {line}" for line in writer.declarations()),
+            *(f"        {line}" for line in self.loop(body, program, writer)),
+            "    }",
+        ]
+
+    def _call(
+        self, program: Program, op: Op, call: Call, writer: SegmentWriter | None = None
+    ) -> str:
         arguments = []
         if call.descriptor is not None:
             arguments.append("&" + self.constants.struct(op.name, call.descriptor))
         for argument in call.arguments:
-            arguments.append(self._argument(program, op, argument))
+            index = program.graph.ops.index(op) if writer else 0
+            special = writer.argument(index, argument) if writer else None
+            arguments.append(special or self._argument(program, op, argument))
         return f"{call.function}({', '.join(arguments)});"
 
-    def _argument(self, program: Program, op: Op, argument: str) -> str:
+    def _argument(self, program: Program, op: Op, argument: str | int | Row | RingRows) -> str:
+        if isinstance(argument, int):
+            return str(argument)
+        assert isinstance(argument, str)
         if argument == "$scratch":
             return f"(void *)({self.prefix}_arena + {program.scratch_offset(op)})"
+        if argument == "$sums":
+            return f"(void *)({self.prefix}_arena + {program.sums_offset(op)})"
         if argument == "$trainer":
             return f"&{self.prefix}_trainer"
         if argument == "$target":
@@ -83,7 +130,9 @@ class Emitter:
         if tensor.storage != "flash":
             raise ModelError(f"{name} has no fixed address")
         item = "biases" if tensor.dtype == "int32" else "weights"
-        return self.constants.array(name, POINTER_TYPES[tensor.dtype], tensor.stored(tensor.value), item)
+        return self.constants.array(
+            name, POINTER_TYPES[tensor.dtype], tensor.stored(tensor.value), item
+        )
 
 
 def describe(program: Program, op: Op) -> str:
@@ -94,8 +143,12 @@ def describe(program: Program, op: Op) -> str:
         return "x".join(map(str, graph[name].shape)) or "scalar"
 
     def place(name: str) -> str:
-        start = program.offsets[name]
-        return f"{shape(name)} at {start}..{start + graph[name].bytes}"
+        start, size = program.offsets[name], graph[name].bytes
+        rows = program.rings.get(name)
+        if rows is None:
+            return f"{shape(name)} at {start}..{start + size}"
+        end = start + rows * (size // graph[name].shape[1])
+        return f"{shape(name)} in {rows} row{'s' * (rows > 1)} at {start}..{end}"
 
     inputs = [n for n in op.reads if graph[n].storage == "arena"]
     text = f"{op.name}: {op.kind} {', '.join(map(place, inputs))}"

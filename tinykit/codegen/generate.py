@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import tinykit
 from tinykit.codegen.constants import Constants, identifier
 from tinykit.codegen.emit import Emitter, FunctionBody
-from tinykit.codegen.manifest import FORMAT, Manifest, ManifestOp, Memory, Parameter, Port
+from tinykit.codegen.inventory import manifest
+from tinykit.codegen.manifest import Manifest
+from tinykit.codegen.row_input import RowInput
 from tinykit.codegen.sources import ModelSource, header_text, source_text
 from tinykit.errors import ModelError, UsageError
-from tinykit.ir import Array, Graph, Tensor
-from tinykit.ops.registry import check_shapes, operator
-from tinykit.passes import simplify
-from tinykit.schedule import Program, schedule
+from tinykit.ir import Array, Graph
+from tinykit.ops.registry import check_shapes
+from tinykit.passes import shrink, simplify
+from tinykit.schedule import Program, schedule, schedule_both
+from tinykit.schedule.arena import Proof
 from tinykit.schedule.parameters import ParameterBlock, parameter_block
 from tinykit.training.autodiff import differentiate
 from tinykit.training.calibrate import calibrate
 from tinykit.training.channel_order import order_channels
-from tinykit.training.plan import Plan
+from tinykit.training.plan import Plan, learning
 from tinykit.training.trainable import make_trainable
 
 Progress = Callable[[str, int, int], None]
@@ -49,7 +51,24 @@ class Compiled:
 
     @property
     def bound_bytes(self) -> int:
-        return max(p.bound_bytes for p in (self.infer, self.train) if p is not None)
+        """The liveness bound of the program that needs the whole arena."""
+        return self.largest.bound_bytes
+
+    @property
+    def input_offset(self) -> int:
+        """Where the input lies in the arena: the same for inference and training."""
+        return self.infer.offsets[self.infer.graph.inputs[0]]
+
+    @property
+    def largest(self) -> Program:
+        """The program that needs the whole arena."""
+        train = self.train
+        return train if train and train.arena_bytes > self.infer.arena_bytes else self.infer
+
+    @property
+    def proof(self) -> Proof:
+        """How good the arena's size is."""
+        return self.largest.proof
 
 
 def compile_model(
@@ -60,9 +79,14 @@ def compile_model(
     samples: Array | None = None,
     labels: Sequence[int] | None = None,
     keep_input: bool = False,
+    arena: int | None = None,
+    input_rows: bool = False,
     progress: Progress | None = None,
 ) -> Compiled:
     """Passes, autodiff, calibration and schedule.
+
+    arena: a budget in bytes, for the fastest program that fits it (see tinykit.schedule)
+    input_rows: the input arrives row by row, from a camera for instance; inference only
 
     samples: int8 [n, …input shape] with labels, for the exponents of the gradients; random
     samples stand in where there are none.
@@ -73,22 +97,44 @@ def compile_model(
             f"a model cannot be called {name}: the runtime's own names begin like that",
             "choose another name",
         )
-    graph = check_shapes(simplify(graph))
+    if input_rows and plan is not None:
+        raise UsageError(
+            "an input that arrives row by row cannot be trained on: it is never whole",
+            "leave out the update plan, or input_rows",
+        )
+    graph, training = graphs(graph, plan)
+    if training is None:
+        infer = schedule(graph, keep_input, arena=arena, input_rows=input_rows)
+        return Compiled(prefix, infer, None, parameter_block(graph), plan)
+    if samples is None or labels is None:
+        samples, labels = random_samples(training)
+    report = None if progress is None else _named(progress, "calibrating")
+    training = calibrate(training, samples, labels, report)
+    infer, train = schedule_both(graph, training, keep_input, arena=arena)
+    return Compiled(prefix, infer, train, parameter_block(train.graph), plan)
+
+
+def graphs(graph: Graph, plan: Plan | None) -> tuple[Graph, Graph | None]:
+    """What infers, and what trains (not yet calibrated), in their given order."""
+    graph = simplify(graph)
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise ModelError(f"{graph.name}: models with one input and one output are supported")
-    train = None
-    if plan is not None:
-        choices = plan.resolve(graph)
-        graph = make_trainable(order_channels(graph, choices), choices)
-        training = check_shapes(differentiate(graph, plan.optimizer))
-        if samples is None or labels is None:
-            samples, labels = random_samples(training)
-        report = None if progress is None else _named(progress, "calibrating")
-        training = calibrate(training, samples, labels, report)
-        train = schedule(training, keep_input)
-    infer = schedule(graph, keep_input)
-    block = parameter_block(graph if train is None else train.graph)
-    return Compiled(prefix, infer, train, block, plan)
+    choices = {} if plan is None else plan.resolve(graph)
+    graph = shrink(graph, learning(choices))
+    if plan is None:
+        return graph, None
+    graph = make_trainable(order_channels(graph, choices), choices)
+    return graph, check_shapes(differentiate(graph, plan.optimizer))
+
+
+def within(compiled: Compiled, arena: int, keep_input: bool = False) -> Compiled:
+    """The fastest programs that fit an arena of that many bytes; the smallest if none do."""
+    infer, train = compiled.infer, compiled.train
+    if train is None:
+        infer = schedule(infer.graph, keep_input, arena=arena, input_rows=infer.input_rows)
+    else:
+        infer, train = schedule_both(infer.graph, train.graph, keep_input, arena=arena)
+    return replace(compiled, infer=infer, train=train)
 
 
 def _named(progress: Progress, what: str) -> Callable[[int, int], None]:
@@ -114,9 +160,17 @@ def generate(
     samples: Array | None = None,
     labels: Sequence[int] | None = None,
     keep_input: bool = False,
+    budget: Callable[[Manifest], int] | None = None,
+    input_rows: bool = False,
     progress: Progress | None = None,
 ) -> Manifest:
-    """Compile a model and write its C files and manifest into `out_dir`."""
+    """Compile a model and write its C files and manifest into `out_dir`.
+
+    budget: how many bytes the arena may take, from the manifest of the smallest program; then the
+    fastest program that fits is written.
+    input_rows: `<name>_input_row` and `<name>_row` take the input row by row, in place of
+    `<name>_input` and `<name>_infer`.  Several models in one arena: see tinykit.codegen.shared.
+    """
     compiled = compile_model(
         graph,
         name=name,
@@ -124,8 +178,13 @@ def generate(
         samples=samples,
         labels=labels,
         keep_input=keep_input,
+        input_rows=input_rows,
         progress=progress,
     )
+    if budget is not None:
+        fast = within(compiled, budget(manifest(emit(compiled))), keep_input)
+        if fast.arena_bytes <= budget(manifest(emit(fast))):
+            compiled = fast
     return write(compiled, out_dir)
 
 
@@ -136,8 +195,11 @@ def write(compiled: Compiled, out_dir: Path) -> Manifest:
     texts = {
         f"{compiled.name}.c": source_text(source),
         f"{compiled.name}.h": header_text(source),
-        "tinykit_model.h": source.firmware_header(),
     }
+    if source.rows is None:
+        texts["tinykit_model.h"] = source.firmware_header()
+    else:  # the link needs a whole input
+        (out_dir / "tinykit_model.h").unlink(missing_ok=True)
     for file_name, text in texts.items():
         path = out_dir / file_name
         if not path.exists() or path.read_text() != text:
@@ -159,85 +221,13 @@ def emit(compiled: Compiled) -> ModelSource:
     constants = Constants(prefix, address)
     emitter = Emitter(prefix, constants, compiled.block.offsets)
     current = graph
-    infer = emitter.body(compiled.infer)
+    rows = RowInput(emitter, compiled.infer) if compiled.infer.input_rows else None
+    infer = emitter.body(compiled.infer) if rows is None else rows.body
     train: FunctionBody | None = None
     if compiled.train is not None:
         current = compiled.train.graph
         train = emitter.body(compiled.train)
-    source = ModelSource(compiled, constants, infer, train)
+    source = ModelSource(compiled, constants, infer, train, rows)
     digest = hashlib.sha256(source_text(source).encode() + header_text(source).encode())
     source.identity = digest.digest()[:16]
     return source
-
-
-def _port(tensor: Tensor) -> Port:
-    return Port(
-        name=tensor.name,
-        shape=tensor.shape,
-        dtype=tensor.dtype,
-        scale=tensor.quant.scale0,
-        zero_point=tensor.quant.zero_point0,
-        bytes=tensor.bytes,
-    )
-
-
-def _ops(program: Program) -> tuple[ManifestOp, ...]:
-    return tuple(
-        ManifestOp(index=i, name=op.name, kind=op.kind, phase=op.phase, layer=op.layer or op.name)
-        for i, op in enumerate(program.graph.ops)
-    )
-
-
-def _macs(program: Program) -> int:
-    return sum(operator(op.kind).cost(program.graph, op).macs for op in program.graph.ops)
-
-
-def manifest(source: ModelSource) -> Manifest:
-    """The manifest of emitted code."""
-    compiled = source.compiled
-    graph, train, block = compiled.infer.graph, compiled.train, compiled.block
-    symbols = source.symbols()
-    flash: dict[str, int] = {}
-    sram = {"arena": 0, "parameters": 0, "state": 0}
-    for item, size in symbols.values():
-        (sram if item in sram else flash)[item] = (sram if item in sram else flash).get(
-            item, 0
-        ) + size
-    kernels = source.infer.kernels | (source.train.kernels if source.train else set())
-    macs = {"infer": _macs(compiled.infer)}
-    if train is not None:
-        macs["train"] = _macs(train)
-    return Manifest(
-        format=FORMAT,
-        tinykit=tinykit.__version__,
-        name=compiled.name,
-        identity=source.identity.hex(),
-        input=_port(graph[graph.inputs[0]]),
-        output=_port(graph[graph.outputs[0]]),
-        trains=train is not None,
-        classes=train.graph[train.graph.outputs[0]].size if train is not None else None,
-        parameters=tuple(
-            Parameter.model_validate(
-                {
-                    "name": t.name,
-                    "role": block.role(t),
-                    "dtype": t.dtype,
-                    "shape": t.shape,
-                    "offset": block.offsets[t.name],
-                    "bytes": t.bytes,
-                    "layer": t.name.removesuffix("/residual").rsplit("/", 1)[0],
-                }
-            )
-            for t in block.tensors
-        ),
-        parameter_bytes=block.size,
-        save_bytes=source.save_bytes,
-        ops=_ops(train or compiled.infer),
-        infer_ops=_ops(compiled.infer),
-        memory=Memory(sram=sram, flash=flash),
-        arena_bound=compiled.bound_bytes,
-        symbols={name: item for name, (item, _) in symbols.items()},
-        kernels=tuple(sorted(kernels)),
-        calls=source.infer.calls + (source.train.calls if source.train else 0),
-        macs=macs,
-    )

@@ -52,6 +52,20 @@ class ManifestOp(_Value):
     layer: str
 
 
+class StreamedSegment(_Value):
+    """Ops of train() (else infer()) that run row by row; rings: rows in memory, by tensor.
+
+    bytes: of the rings.
+    """
+
+    function: Literal["infer", "train"]
+    first: str
+    last: str
+    ops: int
+    rings: dict[str, int]
+    bytes: int
+
+
 class Memory(_Value):
     """Exact bytes by item; the ELF must agree."""
 
@@ -77,6 +91,10 @@ class Manifest(_Value):
     infer_ops: tuple[ManifestOp, ...]
     memory: Memory
     arena_bound: int  # liveness bound in bytes
+    arena_proof: str = ""  # whether the arena reaches the bound, or cannot
+    input_offset: int = 0  # of the input in the arena
+    input_rows: bool = False  # the input arrives row by row
+    segments: tuple[StreamedSegment, ...] = ()
     symbols: dict[str, str]
     kernels: tuple[str, ...]
     calls: int  # runtime calls in the generated code

@@ -102,8 +102,8 @@ class HostModel:
         with tempfile.NamedTemporaryFile(suffix=".so") as private:
             shutil.copyfile(library, private.name)
             self._library = ctypes.CDLL(private.name)
-        self._function("input").restype = ctypes.POINTER(ctypes.c_int8)
-        self._function("infer").restype = ctypes.POINTER(ctypes.c_int8)
+        for name in ("input_row", "row") if self.manifest.input_rows else ("input", "infer"):
+            self._function(name).restype = ctypes.POINTER(ctypes.c_int8)
         if self.manifest.trains:
             self._function("train").restype = _Step
             self._function("parameters").restype = ctypes.POINTER(ctypes.c_uint8)
@@ -118,7 +118,7 @@ class HostModel:
         """Parameters back to their initial values, step 0."""
         self._function("init")()
 
-    def _write_input(self, sample: Array) -> None:
+    def _checked(self, sample: Array) -> Array:
         expected = self.manifest.input
         data = np.ascontiguousarray(sample)
         if data.dtype != np.dtype(expected.dtype) or data.nbytes != expected.bytes:
@@ -126,12 +126,27 @@ class HostModel:
                 f"a sample of {self.manifest.name} is {expected.dtype}{list(expected.shape)}, "
                 f"got {data.dtype}{list(data.shape)}"
             )
+        return data
+
+    def _write_input(self, sample: Array) -> None:
+        data = self._checked(sample)
         ctypes.memmove(self._function("input")(), data.ctypes.data, data.nbytes)
+
+    def _infer_rows(self, sample: Array):  # type: ignore[no-untyped-def]
+        data = self._checked(sample).reshape(self.manifest.input.shape[1], -1)
+        pointer = None
+        for row in data:
+            ctypes.memmove(self._function("input_row")(), row.ctypes.data, row.nbytes)
+            pointer = self._function("row")()
+        return pointer
 
     def infer(self, sample: Array) -> Array:
         """sample: int8, the input's shape; returns int8, the output's shape."""
-        self._write_input(sample)
-        pointer = self._function("infer")()
+        if self.manifest.input_rows:
+            pointer = self._infer_rows(sample)
+        else:
+            self._write_input(sample)
+            pointer = self._function("infer")()
         output = self.manifest.output
         raw = ctypes.string_at(pointer, output.bytes)
         return np.frombuffer(raw, np.dtype(output.dtype)).reshape(output.shape).copy()

@@ -21,6 +21,7 @@ from tinykit.ops.fixed_point import (
     multiply_by_quantized_multiplier,
     quantize_multiplier,
 )
+from tinykit.ops.rows import Reach, Row, RowForm, has_rows
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
@@ -71,6 +72,9 @@ class Add(Operator[AddAttributes]):
         same = a.shape == b.shape and not a.constant and not b.constant
         return "through" if same else "fixed"
 
+    def monotone(self, graph: Graph, op: Op) -> bool:
+        return True
+
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         graph, y = run.graph, run.graph[op.outputs[0]]
         *inputs, (multiplier, shift) = multipliers(graph, op)
@@ -107,6 +111,23 @@ class Add(Operator[AddAttributes]):
             },
         )
         return (Call("tk_add_s8", struct, (a.name, b.name, y.name)),)
+
+    def rows(self, graph: Graph, op: Op) -> RowForm | None:
+        a, b, y = graph[op.inputs[0]], graph[op.inputs[1]], graph[op.outputs[0]]
+        (call,) = self.lower(graph, op)
+        row = a.size // a.shape[1] if has_rows(a, y) else 0
+        if not row or call.descriptor is None:
+            return None
+        second: str | Row
+        if b.storage == "arena" and b.shape == a.shape:
+            reads, second, size = {a.name: Reach(), b.name: Reach()}, Row(b.name), row
+        elif b.storage != "arena" and row % b.size == 0:  # repeats within a row
+            reads, second, size = {a.name: Reach()}, b.name, b.size
+        else:
+            return None
+        fields = {**call.descriptor.fields, "size": size, "repeats": row // size}
+        call = Call(call.function, Struct("tk_add", fields), (Row(a.name), second, Row(y.name)))
+        return RowForm(y.shape[1], reads, call)
 
     def gradient(self, op: Op, tape: Tape) -> None:
         gradient = activation_gradient(op, tape, self.attributes(op).activation)

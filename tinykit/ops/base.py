@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Generic, Literal, TypeVar, Union, ca
 
 from tinykit.errors import PlanError
 from tinykit.ir import Array, Attributes, Graph, Op
+from tinykit.ops.rows import RingRows, Row, RowForm
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
@@ -55,14 +56,18 @@ class Struct:
 class Call:
     """One call of a runtime function: `function(&descriptor, arguments…)`.
 
-    Arguments are names of tensors of the op (passed as pointers) or one of the words
-    "$scratch", "$trainer", "$target", "$step".  `scratch` is in bytes, 4-aligned.
+    Arguments are names of tensors of the op (passed as pointers), numbers, or one of the words
+    "$scratch", "$trainer", "$target", "$step"; row calls have more, see
+    RowForm.  `scratch` is in bytes, 4-aligned.  scratch_over_input: the call reads its input once,
+    front to back, into the scratch, before it writes any output; so the input, if nobody needs it
+    any more, may lie in the tail of the scratch.
     """
 
     function: str
     descriptor: Struct | None
-    arguments: tuple[str, ...]
+    arguments: tuple[str | int | Row | RingRows, ...]
     scratch: int = 0
+    scratch_over_input: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,11 @@ class Cost:
 
     macs: int = 0
     elements: int = 0  # outputs that are requantized or otherwise computed one by one
+
+    @property
+    def instructions(self) -> int:
+        """A rough estimate, for choosing between schedules (Cortex-M4)."""
+        return 2 * self.macs + 25 * self.elements
 
 
 class Operator(abc.ABC, Generic[A]):
@@ -82,6 +92,7 @@ class Operator(abc.ABC, Generic[A]):
     trainable: ClassVar[bool] = False  # has weights that an update plan may name
     in_place: ClassVar[int | None] = None  # the input that output 0 may overwrite
     alias: ClassVar[bool] = False  # output 0 is input 0's bytes under another shape: no code
+    pointwise: ClassVar[bool] = False  # output code i is one function of input code i, for every i
 
     flow: ClassVar[Literal["fixed", "through", "mixes"]] = "fixed"
 
@@ -93,6 +104,10 @@ class Operator(abc.ABC, Generic[A]):
         order must not change.
         """
         return self.flow
+
+    def monotone(self, graph: Graph, op: Op) -> bool:
+        """Whether no output element falls when input elements rise."""
+        return False
 
     def attributes(self, op: Op) -> A:
         """The op's attributes, typed."""
@@ -109,6 +124,10 @@ class Operator(abc.ABC, Generic[A]):
     @abc.abstractmethod
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         """How it is done in C."""
+
+    def rows(self, graph: Graph, op: Op) -> RowForm | None:
+        """How the output is made row by row; None where it cannot."""
+        return None
 
     def cost(self, graph: Graph, op: Op) -> Cost:
         return Cost(elements=sum(graph[name].size for name in op.outputs))

@@ -16,17 +16,15 @@ from tinykit.errors import ModelError
 from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Address, Call, Cost, Field, Operator, Struct, Table
 from tinykit.ops.convolution_gradient import convolution_gradient
-from tinykit.ops.convolution_sums import folded_bias, sums_class
+from tinykit.ops.convolution_sums import folded_bias, neighbours_fit, sums_class
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import activation_range, exact, quantize_multipliers, requantize
+from tinykit.ops.rows import RowForm, has_rows, row_call
 from tinykit.ops.window import Pair, Window
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
     from tinykit.ops.tape import Tape
-
-
-STAGED_RUN = 31  # TK_STAGED_RUN of kernels.h
 
 
 @dataclass(frozen=True)
@@ -110,6 +108,13 @@ class Conv2D(Operator[Conv2DAttributes]):
         row = y.shape[1] * y.shape[2] if pointwise else y.shape[2]
         return (convolution_call(graph, op, struct, row, multipliers, activation),)
 
+    def rows(self, graph: Graph, op: Op) -> RowForm | None:
+        x, y = graph[op.inputs[0]], graph[op.outputs[0]]
+        if not has_rows(x, y):
+            return None
+        reach = window_of(graph, op).row_reach
+        return RowForm(y.shape[1], {x.name: reach}, row_call(self.lower(graph, op)[0]))
+
     def gradient(self, op: Op, tape: Tape) -> None:
         window = window_of(tape.graph, op)
         multipliers = output_multipliers(tape.graph, op)
@@ -154,11 +159,10 @@ def convolution_call(
     channels, split = x.shape[-1], weights.shape[-1]
     taps = weights.size // (weights.shape[0] * split)
     pixels = 4 if row >= 4 else 1  # that a kernel computes at once
-    positions = sum(-(-taps * n // 2) * 2 for n in (split, channels - split))
-    n = {name: int(value) for name, value in window.fields.items() if isinstance(value, int)}
-    staged = n["kernel_height"] > 1 and n["dilation_width"] == 1 and split == channels
-    staged = staged and n["kernel_width"] * channels <= STAGED_RUN
-    scratch = 2 * pixels * positions + (-(-taps * channels // 4) * 4 if staged else 0)
+    blocks = [taps * n for n in (split, channels - split)]
+    wide = sum(-(-n // 2) * 2 for n in blocks)  # positions of a patch of int16, in pairs
+    narrow = sum(-(-n // 16) * 16 for n in blocks)  # of int8, in sixteens (Helium)
+    stage = -(-max(blocks) // 4) * 4 if taps > 1 else 0
     folded = folded_bias(graph, op)
     zero_point = x.quant.zero_point0
     if any(graph[name].order != "pairs" for name in (weights.name, rest) if name):
@@ -180,12 +184,14 @@ def convolution_call(
         "activation_max": high,
         "per_channel": int(len(multipliers[0]) > 1),
         "sums": sums_class(graph, op, multipliers[1], axis=0),
+        "neighbours": int(folded is not None and neighbours_fit(graph, op)),
     }
     return Call(
         "tk_conv2d_s8",
         Struct("tk_conv2d", fields),
         (x.name, y.name, "$scratch"),
-        scratch=scratch,
+        scratch=max(2 * pixels * wide + stage, pixels * narrow),
+        scratch_over_input=x.size == channels and taps == 1,
     )
 
 

@@ -61,6 +61,16 @@ def sums_class(graph: Graph, op: Op, shifts: Array, axis: int) -> int:
     return NARROW if int((sums * largest + bias).max()) < NARROW_LIMIT else WIDE
 
 
+def neighbours_fit(graph: Graph, op: Op) -> bool:
+    """Whether the products of positions 2i and 2i + 1 with int8 inputs together fit in int16."""
+    for name in weight_blocks(op):
+        weights = np.abs(graph[name].value.astype(np.int64)).reshape(graph[name].shape[0], -1)
+        even, odd = weights[:, ::2], weights[:, 1::2]
+        if (even[:, : odd.shape[1]] + odd).max(initial=0) > 255:
+            return False
+    return True
+
+
 def _magnitudes(graph: Graph, name: str, axis: int) -> Array:
     """Sum of |weights| of each channel, at most."""
     tensor = graph[name]

@@ -19,6 +19,7 @@ from tinykit.ops.base import Call, Operator, Struct
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import quantize_multiplier, requantize
 from tinykit.ops.rescale_gradient import rescale_gradient
+from tinykit.ops.rows import Reach, Row, RowForm, has_rows
 from tinykit.ops.window import Window
 
 if TYPE_CHECKING:
@@ -66,6 +67,11 @@ class Mean(Operator[MeanAttributes]):
         kept = len(graph[op.inputs[0]].shape) - 1 not in self.attributes(op).axes
         return "through" if kept else "fixed"
 
+    def monotone(self, graph: Graph, op: Op) -> bool:
+        _, reduced, _ = self.extents(graph, op)
+        left = max(multiplier(graph, op, reduced)[1], 0)
+        return (255 * reduced) << left < 2**31  # else sums wrap, as TFLM's do
+
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         graph = run.graph
         x, y = graph[op.inputs[0]], graph[op.outputs[0]]
@@ -92,6 +98,18 @@ class Mean(Operator[MeanAttributes]):
             },
         )
         return (Call("tk_mean_s8", struct, (x.name, y.name)),)
+
+    def rows(self, graph: Graph, op: Op) -> RowForm | None:
+        x, y = graph[op.inputs[0]], graph[op.outputs[0]]
+        if not has_rows(x) or self.attributes(op).axes != (1, 2):
+            return None
+        call = Call(
+            "tk_mean_fold_s8",
+            self.lower(graph, op)[0].descriptor,
+            (Row(x.name), "$row", x.shape[2], "$sums", y.name),
+        )
+        sums = 4 * x.shape[3]
+        return RowForm(x.shape[1], {x.name: Reach()}, call, sums, ordered=False)
 
     def gradient(self, op: Op, tape: Tape) -> None:
         x = tape.graph[op.inputs[0]]

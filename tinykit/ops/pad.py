@@ -14,6 +14,7 @@ from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Call, Operator, Struct
 from tinykit.ops.evaluate import Run
 from tinykit.ops.pad_grad import PadGradAttributes
+from tinykit.ops.rows import Reach, RowForm, has_rows, row_call
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
@@ -39,6 +40,9 @@ class Pad(Operator[PadAttributes]):
 
     def channel_flow(self, graph: Graph, op: Op) -> Literal["fixed", "through", "mixes"]:
         return "through" if self.attributes(op).paddings[-1] == (0, 0) else "fixed"
+
+    def monotone(self, graph: Graph, op: Op) -> bool:
+        return True
 
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         attributes = self.attributes(op)
@@ -66,6 +70,13 @@ class Pad(Operator[PadAttributes]):
             },
         )
         return (Call("tk_pad_s8", struct, (x.name, y.name)),)
+
+    def rows(self, graph: Graph, op: Op) -> RowForm | None:
+        x, y = graph[op.inputs[0]], graph[op.outputs[0]]
+        if not has_rows(x, y):
+            return None
+        reach = Reach(before=self.attributes(op).paddings[1][0])
+        return RowForm(y.shape[1], {x.name: reach}, row_call(self.lower(graph, op)[0]))
 
     def gradient(self, op: Op, tape: Tape) -> None:
         shape = tape.graph[op.inputs[0]].shape

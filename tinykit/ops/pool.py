@@ -17,6 +17,7 @@ from tinykit.ops.base import Call, Operator, Struct
 from tinykit.ops.convolution_gradient import activation_gradient
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import activation_range
+from tinykit.ops.rows import Reach, Row, RowForm, has_rows, row_call
 from tinykit.ops.window import Pair, Window
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ class Pool(Operator[PoolAttributes]):
         oh, ow = self.attributes(op).window.output_size(height, width)
         return ((1, oh, ow, channels),)
 
+    def monotone(self, graph: Graph, op: Op) -> bool:
+        return True
+
     def pool(self, x: Array, window: Window) -> Array:
         """int64 codes [H, W, C] -> [OH, OW, C], not clamped."""
         raise NotImplementedError
@@ -91,6 +95,13 @@ class Pool(Operator[PoolAttributes]):
         )
         return (Call(self.function, struct, (x.name, y.name)),)
 
+    def rows(self, graph: Graph, op: Op) -> RowForm | None:
+        x, y = graph[op.inputs[0]], graph[op.outputs[0]]
+        if not has_rows(x, y):
+            return None
+        reach = self.attributes(op).window.row_reach
+        return RowForm(y.shape[1], {x.name: reach}, row_call(self.lower(graph, op)[0]))
+
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
         node.expect_counts(range(1, 2))
         x, y = node.input(), node.output()
@@ -108,6 +119,25 @@ class AveragePool2D(Pool):
     kind = "average_pool2d"
     tflite = ("AVERAGE_POOL_2D",)
     function = "tk_average_pool2d_s8"
+
+    def rows(self, graph: Graph, op: Op) -> RowForm | None:
+        x, y = graph[op.inputs[0]], graph[op.outputs[0]]
+        if not (has_rows(x, y) and self._sees_all(op, x.shape, y.shape)):
+            return super().rows(graph, op)
+        call = Call(
+            "tk_average_pool2d_fold_s8",
+            self.lower(graph, op)[0].descriptor,
+            (Row(x.name), "$row", "$sums", y.name),
+        )
+        sums = 4 * y.shape[3]
+        return RowForm(x.shape[1], {x.name: Reach()}, call, sums, ordered=False)
+
+    def _sees_all(self, op: Op, x: tuple[int, ...], y: tuple[int, ...]) -> bool:
+        """Whether there is one window, and the whole input lies in it."""
+        attributes = self.attributes(op)
+        top, _, left, _ = attributes.padding
+        kernel = attributes.kernel
+        return y[1:3] == (1, 1) and kernel[0] - top >= x[1] and kernel[1] - left >= x[2]
 
     def pool(self, x: Array, window: Window) -> Array:
         total = window.patches(x).sum(axis=(2, 3))

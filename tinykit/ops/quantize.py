@@ -16,6 +16,7 @@ from tinykit.ops.base import Call, Operator, Struct
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import multiply_by_quantized_multiplier, quantize_multiplier
 from tinykit.ops.rescale_gradient import rescale_gradient
+from tinykit.ops.rows import Reach, Row, RowForm, has_rows
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
@@ -57,12 +58,24 @@ def requantize_call(graph: Graph, op: Op, ratio: tuple[int, int], limits: tuple[
     return Call(function, struct, (x.name, y.name))
 
 
+def requantize_rows(graph: Graph, call: Call) -> RowForm | None:
+    """The row form of such a call: the same on fewer codes."""
+    x, y = (graph[str(name)] for name in call.arguments)
+    if not has_rows(x, y) or call.descriptor is None:
+        return None
+    struct = Struct(call.descriptor.ctype, {**call.descriptor.fields, "size": x.size // x.shape[1]})
+    return RowForm(
+        y.shape[1], {x.name: Reach()}, Call(call.function, struct, (Row(x.name), Row(y.name)))
+    )
+
+
 class Quantize(Operator[QuantizeAttributes]):
     kind = "quantize"
     tflite = ("QUANTIZE",)
     note = "int8 to int8, uint8 to int8 and back; float32 at the edges is dropped"
     in_place = 0
     flow = "through"
+    pointwise = True
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         return (graph[op.inputs[0]].shape,)
@@ -78,6 +91,9 @@ class Quantize(Operator[QuantizeAttributes]):
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         limits = RANGES[graph[op.outputs[0]].dtype]
         return (requantize_call(graph, op, multiplier(graph, op), limits),)
+
+    def rows(self, graph: Graph, op: Op) -> RowForm | None:
+        return requantize_rows(graph, self.lower(graph, op)[0])
 
     def gradient(self, op: Op, tape: Tape) -> None:
         tape.contribute(op.inputs[0], rescale_gradient(op, tape))  # the same real values

@@ -16,7 +16,8 @@ from tinykit.ops.base import Call, Operator
 from tinykit.ops.convolution_gradient import activation_gradient
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import activation_range, quantize_multiplier, requantize
-from tinykit.ops.quantize import requantize_call
+from tinykit.ops.quantize import requantize_call, requantize_rows
+from tinykit.ops.rows import RowForm
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
@@ -40,6 +41,7 @@ class Relu(Operator[ReluAttributes]):
     note = "int8; free where it can be fused into the layer before"
     in_place = 0
     flow = "through"
+    pointwise = True
     activation: ClassVar[str] = "relu"
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
@@ -57,6 +59,9 @@ class Relu(Operator[ReluAttributes]):
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         limits = activation_range(self.activation, graph[op.outputs[0]].quant)
         return (requantize_call(graph, op, multiplier(graph, op), limits),)
+
+    def rows(self, graph: Graph, op: Op) -> RowForm | None:
+        return requantize_rows(graph, self.lower(graph, op)[0])
 
     def gradient(self, op: Op, tape: Tape) -> None:
         tape.contribute(op.inputs[0], activation_gradient(op, tape, self.activation))

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinykit.ir import Array
 from tinykit.ops.base import Struct
+from tinykit.ops.rows import Reach
 
 Pair = tuple[int, int]
 
@@ -37,6 +38,12 @@ class Window:
             (height + top + bottom - reach_h) // self.stride[0] + 1,
             (width + left + right - reach_w) // self.stride[1] + 1,
         )
+
+    @property
+    def row_reach(self) -> Reach:
+        """The input rows that an output row sees."""
+        span = (self.kernel[0] - 1) * self.dilation[0] + 1
+        return Reach(self.stride[0], self.padding[0], span)
 
     def patches(self, x: Array, fill: float = 0) -> Array:
         """x [H, W, C] -> [OH, OW, KH, KW, C]: what each output sees; padding reads `fill`."""

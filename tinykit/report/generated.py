@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tinykit.build.bounds import MemoryPlan
     from tinykit.codegen.manifest import Manifest
     from tinykit.ir import Graph
+    from tinykit.report.curve import Curve
     from tinykit.training.plan import Plan
 
 
@@ -29,19 +30,44 @@ def generated_report(manifest: Manifest, memory: MemoryPlan, folder: Path) -> Re
 
 def plan_report(
     graph: Graph,
-    plan: Plan,
+    plan: Plan | None,
     manifest: Manifest,
     memory: MemoryPlan | None = None,
     written: Path | None = None,
+    curve: Curve | None = None,
 ) -> Report:
-    """What learns in which layer, and what that costs in MACs and memory.
+    """What learns in which layer, what runs row by row, and what that costs in MACs and memory.
 
     Without `memory` (the board's plan) only the exact part is told.
     """
+    learning, layers = _learning(graph, plan) if plan is not None else ((), [])
+    lines = (
+        *learning,
+        *_memory_parts(manifest, memory),
+        *_streaming(manifest),
+        *((curve.table(),) if curve else ()),
+        *((f"written to {written}",) if written else ()),
+    )
+    return Report(
+        {
+            "plan": plan.model_dump(mode="json") if plan else None,
+            "layers": layers,
+            "written": str(written) if written else None,
+            "segments": [segment.model_dump(mode="json") for segment in manifest.segments],
+            "curve": curve.data() if curve else None,
+            **_facts(manifest, memory),
+        },
+        lines,
+    )
+
+
+def _learning(graph: Graph, plan: Plan) -> tuple[tuple[Table | str, ...], list[JsonValue]]:
+    """The plan and its layers, as lines and as data."""
     from tinykit.training.plan import trainable_layers
 
     settled = plan.resolve(graph)
-    rows, layers = [], []
+    rows: list[tuple[str, ...]] = []
+    layers: list[JsonValue] = []
     for index, op in enumerate(trainable_layers(graph)):
         choice = settled[op.name]
         weights = graph[op.inputs[1]]
@@ -69,18 +95,36 @@ def plan_report(
         f"({optimizer.schedule}), {optimizer.accumulate} sample(s) per update, "
         f"{optimizer.master} weights",
         Table(columns, tuple(rows), title="What learns"),
-        *_memory_parts(manifest, memory),
-        *((f"written to {written}",) if written else ()),
     )
-    return Report(
-        {
-            "plan": plan.model_dump(mode="json"),
-            "layers": layers,
-            "written": str(written) if written else None,
-            **_facts(manifest, memory),
-        },
-        lines,
+    return lines, layers
+
+
+def _streaming(manifest: Manifest) -> tuple[Table | str, ...]:
+    """What runs row by row, and how good the arena is."""
+    arena = manifest.memory.sram["arena"]
+    proof = (
+        f"arena {arena:,} B; liveness bound {manifest.arena_bound:,} B: {manifest.arena_proof}",
     )
+    if not manifest.segments:
+        return (*proof, "all layers run one after the other, none row by row")
+    rows = tuple(
+        (
+            _ACTION[segment.function],
+            segment.first,
+            segment.last,
+            str(segment.ops),
+            " ".join(f"{rows}" for rows in segment.rings.values()),
+            f"{segment.bytes:,}",
+        )
+        for segment in manifest.segments
+    )
+    columns = (
+        *map(Column, ("what", "first layer", "last layer")),
+        *numbers("layers"),
+        Column("rows in memory of each tensor"),
+        *numbers("B"),
+    )
+    return (*proof, Table(columns, rows, title="Segments that run row by row"))
 
 
 def _facts(manifest: Manifest, memory: MemoryPlan | None) -> dict[str, JsonValue]:
@@ -89,6 +133,8 @@ def _facts(manifest: Manifest, memory: MemoryPlan | None) -> dict[str, JsonValue
         "identity": manifest.identity,
         "trains": manifest.trains,
         "sram": manifest.memory.sram,
+        "arena_bound": manifest.arena_bound,
+        "arena_proof": manifest.arena_proof,
         "flash": manifest.memory.flash,
         "bounds": planned_data(memory) if memory else None,
         "macs": manifest.macs,

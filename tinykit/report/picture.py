@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tinykit.errors import TinykitError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Colours that people with any colour vision tell apart (Okabe & Ito, 2008)
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
@@ -26,12 +31,20 @@ class MemoryBar:
         return sum(self.items.values())
 
 
-def draw_memory(bars: Sequence[MemoryBar], path: Path, title: str = "") -> None:
-    """Write a picture (.svg or .png by the name's ending) of how memories are spent.
+@dataclass(frozen=True)
+class Plot:
+    """Points of a falling step curve, and vertical lines by what they mark."""
 
-    The pieces of a bar are ordered by size, and every item stands with its bytes in the legend
-    beside it. Raises TinykitError without matplotlib.
-    """
+    x: Sequence[float]
+    y: Sequence[float]
+    x_label: str
+    y_label: str
+    marks: Mapping[str, float]
+
+
+@contextmanager
+def _figure(path: Path, width: float, height: float, title: str) -> Iterator[Figure]:
+    """A figure to draw on; it is written to `path`, the same bytes every time."""
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
@@ -39,15 +52,42 @@ def draw_memory(bars: Sequence[MemoryBar], path: Path, title: str = "") -> None:
         raise TinykitError(
             "pictures need matplotlib, which is not installed", "pip install 'tinykit-mcu[plot]'"
         ) from None
-    lines = [max(4, len(bar.items) + 1) for bar in bars]
     with mpl.rc_context({"svg.hashsalt": "tinykit", "font.size": 9, "svg.fonttype": "none"}):
-        figure = Figure(figsize=(9, 0.5 + 0.21 * sum(lines)), layout="constrained")
-        axes = figure.subplots(len(bars), 1, squeeze=False, height_ratios=lines)[:, 0]
-        for axis, bar in zip(axes, bars, strict=True):
-            _draw_bar(axis, bar)
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure
         if title:
             figure.suptitle(title, x=0.01, ha="left", weight="bold")
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def save_plot(plot: Plot, path: Path, title: str = "") -> None:
+    """Write a picture (.svg or .png by the name's ending) of a step curve.
+
+    Raises TinykitError without matplotlib.
+    """
+    with _figure(path, 7, 3.6, title) as figure:
+        axis = figure.subplots()
+        axis.step(plot.x, plot.y, where="pre", color=_COLOURS[0], marker="o", markersize=4)
+        for number, (name, x) in enumerate(plot.marks.items(), 1):
+            axis.axvline(x, color=_COLOURS[number], linestyle="--", label=name)
+        axis.set_xlim(left=0)
+        axis.set_xlabel(plot.x_label)
+        axis.set_ylabel(plot.y_label)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False, fontsize=8)
+
+
+def draw_memory(bars: Sequence[MemoryBar], path: Path, title: str = "") -> None:
+    """Write a picture (.svg or .png by the name's ending) of how memories are spent.
+
+    The pieces of a bar are ordered by size, and every item stands with its bytes in the legend
+    beside it. Raises TinykitError without matplotlib.
+    """
+    lines = [max(4, len(bar.items) + 1) for bar in bars]
+    with _figure(path, 9, 0.5 + 0.21 * sum(lines), title) as figure:
+        axes = figure.subplots(len(bars), 1, squeeze=False, height_ratios=lines)[:, 0]
+        for axis, bar in zip(axes, bars, strict=True):
+            _draw_bar(axis, bar)
 
 
 def _draw_bar(axis: object, bar: MemoryBar) -> None:

@@ -1,9 +1,10 @@
-"""Where each buffer lies: offsets such that buffers needed at the same time never overlap.
+"""Where each buffer lies: offsets such that bytes needed at the same time never overlap.
 
-First fit over several orders (by size, by time, by length of life), then a seeded local search:
-the buffers that hold up the highest one change places in the order.  It ends when the liveness
-bound is reached.  Compare Pisarchyk & Lee, "Efficient Memory Management for Deep Neural Net
-Inference", 2020, and the hill climb of Arm's Vela compiler.
+First fit over several orders (by size, by time, by length of life), from below and from above.
+Then branch and bound (tinykit.schedule.exact), and where that comes to no end a seeded local
+search: the buffers that hold up the highest one change places in the order.  All end when the
+liveness bound is reached.  Compare Pisarchyk & Lee, "Efficient Memory Management for Deep Neural
+Net Inference", 2020, and the hill climb of Arm's Vela compiler.
 """
 
 from __future__ import annotations
@@ -11,78 +12,160 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
+from tinykit.schedule.exact import Problem, improve
+from tinykit.schedule.facts import ALIGNMENT
 from tinykit.schedule.liveness import Buffer, peak
+from tinykit.schedule.lives import Distance
 
 SEARCH_ROUNDS = 3000
+SEARCH_PAIRS = 3_000_000  # rounds times pairs of buffers that are in each other's way
 RESTART_AFTER = 300  # rounds without progress
+
+Proof = Literal["bound reached", "optimal, bound not reachable", "best found"]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Offsets in bytes by name of tensor, scratch or sums; `proof` says how good they are."""
+
+    offsets: Mapping[str, int]
+    bytes: int
+    bound: int
+    proof: Proof
+
+
+def problem(
+    found: Sequence[Buffer], distances: Sequence[Distance], pinned: Mapping[str, int]
+) -> Problem:
+    """All pairs of buffers that are in each other's way."""
+    where = {name: index for index, buffer in enumerate(found) for name in buffer.names}
+    pairs: dict[tuple[int, int], tuple[int, int]] = {}
+
+    def add(i: int, j: int, low: int, high: int) -> None:
+        low, high = low // ALIGNMENT * ALIGNMENT, -(-high // ALIGNMENT) * ALIGNMENT
+        known = pairs.get((i, j), (low, high))
+        pairs[i, j] = min(low, known[0]), max(high, known[1])
+        pairs[j, i] = -pairs[i, j][1], -pairs[i, j][0]
+
+    for i, buffer in enumerate(found):
+        for j in range(i):
+            apart = buffer.apart(found[j])
+            if apart is not None:
+                add(i, j, *apart)
+    for distance in distances:
+        i, j = where[distance.a], where[distance.b]
+        if i != j:
+            add(i, j, distance.low, distance.high)
+    fixed = {i: pinned[n] for i, b in enumerate(found) for n in b.names if n in pinned}
+    return Problem([buffer.bytes for buffer in found], pairs, fixed)
 
 
 @dataclass
 class _Fit:
-    """First-fit placement of buffers in a given order; `neighbours` are needed together."""
+    """First-fit placement of buffers in a given order; `mirrored` fits from the top down."""
 
-    found: Sequence[Buffer]
-    pinned: Mapping[int, int]
-    neighbours: list[list[int]] = field(init=False)
+    task: Problem
+    mirrored: bool = False
+    near: list[list[tuple[int, int, int]]] = field(init=False)
 
     def __post_init__(self) -> None:
-        indices = range(len(self.found))
-        self.neighbours = [
-            [j for j in indices if j != i and self.found[i].overlaps(self.found[j])]
-            for i in indices
-        ]
+        self.near = [[] for _ in self.task.sizes]
+        for (i, j), (low, high) in self.task.apart.items():
+            if self.mirrored:
+                move = self.task.sizes[j] - self.task.sizes[i]
+                low, high = move - high, move - low
+            self.near[i].append((j, low, high))
 
     def __call__(self, order: Sequence[int]) -> dict[int, int]:
-        offsets = dict(self.pinned)
+        """Offsets (from the top when mirrored, of the buffers' ends)."""
+        offsets = dict(self.task.fixed)
         for index in order:
             if index in offsets:
                 continue
-            size = self.found[index].bytes
             busy = sorted(
-                (offsets[other], offsets[other] + self.found[other].bytes)
-                for other in self.neighbours[index]
+                (offsets[other] + low, offsets[other] + high)
+                for other, low, high in self.near[index]
                 if other in offsets
             )
             place = 0
             for low, high in busy:
-                if place + size <= low:
-                    break
-                place = max(place, high)
+                if place > low:
+                    place = max(place, high)
             offsets[index] = place
         return offsets
 
     def total(self, offsets: Mapping[int, int]) -> int:
-        return max((o + self.found[i].bytes for i, o in offsets.items()), default=0)
+        return max((o + self.task.sizes[i] for i, o in offsets.items()), default=0)
 
     def pillar(self, offsets: Mapping[int, int], total: int) -> list[int]:
         """The highest buffers, what they rest on, and so on down."""
-        pillar = [i for i, o in offsets.items() if o + self.found[i].bytes == total]
+        pillar = [i for i, o in offsets.items() if o + self.task.sizes[i] == total]
+        seen = set(pillar)
         for index in pillar:  # grows while it is walked
-            for other in self.neighbours[index]:
-                touches = offsets[other] + self.found[other].bytes == offsets[index]
-                if touches and other not in pillar:
+            for other, _, high in self.near[index]:
+                if offsets[other] + high == offsets[index] and other not in seen:
+                    seen.add(other)
                     pillar.append(other)
         return pillar
 
+    def result(self, offsets: Mapping[int, int]) -> dict[int, int]:
+        """Offsets from the bottom."""
+        if not self.mirrored:
+            return dict(offsets)
+        total = self.total(offsets)
+        return {i: total - o - self.task.sizes[i] for i, o in offsets.items()}
 
-def place(found: Sequence[Buffer], pinned: Mapping[str, int]) -> dict[str, int]:
-    """Offsets in bytes by name of tensor or scratch; `pinned` names have theirs given."""
-    fit = _Fit(found, {i: pinned[n] for i, b in enumerate(found) for n in b.names if n in pinned})
+
+def _orders(found: Sequence[Buffer]) -> list[list[int]]:
     keys: list[Callable[[int], tuple[int, ...]]] = [
-        lambda i: (-found[i].bytes, found[i].first),
-        lambda i: (found[i].first, -found[i].bytes),
-        lambda i: (-(found[i].last - found[i].first), -found[i].bytes),
-        lambda i: (-found[i].bytes * (found[i].last - found[i].first + 1),),
+        lambda i: (-found[i].bytes, found[i].start),
+        lambda i: (found[i].start, -found[i].bytes),
+        lambda i: (-found[i].start, -found[i].bytes),
+        lambda i: (-(found[i].end - found[i].start), -found[i].bytes),
+        lambda i: (-found[i].bytes * (found[i].end - found[i].start),),
     ]
-    orders = [sorted(range(len(found)), key=key) for key in keys]
-    best_order = min(orders, key=lambda order: fit.total(fit(order)))
-    best = fit(best_order)
-    best_total, bound = fit.total(best), peak(list(found))
+    return [sorted(range(len(found)), key=key) for key in keys]
 
+
+def place(
+    found: Sequence[Buffer],
+    distances: Sequence[Distance] = (),
+    pinned: Mapping[str, int] | None = None,
+    rounds: int = SEARCH_ROUNDS,
+) -> Placed:
+    """Offsets in bytes; `pinned` names have theirs given."""
+    task, bound = problem(found, distances, pinned or {}), peak(found)
+    fits = [_Fit(task)] if task.fixed else [_Fit(task), _Fit(task, mirrored=True)]
+    starts = [(fit, order) for fit in fits for order in _orders(found)]
+    fit, order = min(starts, key=lambda start: start[0].total(start[0](start[1])))
+    best = fit(order)
+    total, offsets = fit.total(best), fit.result(best)
+    complete = total <= bound
+    if not complete:
+        offsets, complete = improve(task, offsets, total, bound)
+        total = max(o + task.sizes[i] for i, o in offsets.items())
+    if not complete and total > bound and rounds:
+        best = _search(fit, order, bound, min(rounds, SEARCH_PAIRS // len(task.apart)))
+        if fit.total(best) < total:
+            total, offsets = fit.total(best), fit.result(best)
+        if total > bound:
+            offsets, complete = improve(task, offsets, total, bound)
+            total = max(o + task.sizes[i] for i, o in offsets.items())
+    proof: Proof = "optimal, bound not reachable" if complete else "best found"
+    if total <= bound:
+        proof = "bound reached"
+    names = {name: offsets[i] for i, buffer in enumerate(found) for name in buffer.names}
+    return Placed(names, total, bound, proof)
+
+
+def _search(fit: _Fit, best_order: list[int], bound: int, rounds: int) -> dict[int, int]:
+    best = fit(best_order)
+    best_total = fit.total(best)
     generator = random.Random(0)
     order, offsets, total, idle = best_order, best, best_total, 0
-    for _ in range(SEARCH_ROUNDS):
+    for _ in range(rounds):
         if best_total <= bound:
             break
         trial = list(order)
@@ -99,4 +182,4 @@ def place(found: Sequence[Buffer], pinned: Mapping[str, int]) -> dict[str, int]:
             best_order, best, best_total = order, offsets, total
         if idle > RESTART_AFTER:
             order, offsets, total, idle = best_order, best, best_total, 0
-    return {name: best[i] for i, buffer in enumerate(found) for name in buffer.names}
+    return best

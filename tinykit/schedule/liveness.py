@@ -1,115 +1,137 @@
-"""Which bytes are needed when: buffers and their live ranges.
+"""Buffers: which bytes of the arena are needed when, over the whole program.
 
 A buffer holds one or more arena tensors: views of the same bytes (reshape) and results written
-over an input that nobody needs any more (in place).  Scratch memory of an op is a buffer that
-lives during that op alone.
+over an input that nobody needs any more (in place).  Scratch memory of an op, and the sums of a
+folding one, are buffers, too.  A tensor is not needed as a whole all the time: its rows come one
+after the other and go one after the other, so buffers may share memory while both are in use, at a
+distance.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-from tinykit.ir import Graph, Op
-from tinykit.ops.registry import operator
+import numpy as np
 
-ALIGNMENT = 4  # bytes; every buffer starts on a word
-
-
-def aligned(size: int) -> int:
-    """`size` in bytes, rounded up to whole words."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
+from tinykit.ir import Array, Graph
+from tinykit.schedule.facts import Facts, aligned
+from tinykit.schedule.lives import Distance, Life, Lives, lives
+from tinykit.schedule.segments import alone
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Buffer:
     """`bytes` of arena, needed from op `first` to op `last`, both included.
 
-    A graph input is needed from op 0, a graph output until the last op.
+    life: what is needed of it from moment `start` on; see tinykit.schedule.lives
     """
 
     names: tuple[str, ...]
     bytes: int
     first: int
     last: int
+    start: int
+    life: Life
 
-    def overlaps(self, other: Buffer) -> bool:
-        """Whether both are needed at the same time."""
-        return self.first <= other.last and other.first <= self.last
+    @property
+    def end(self) -> int:
+        """One past the last moment."""
+        return self.start + len(self.life.low)
 
-
-def scratch_name(op: Op) -> str:
-    return f"scratch of {op.name}"
-
-
-def scratch_bytes(graph: Graph, op: Op) -> int:
-    """Scratch that the op's calls need: the largest, since they run one after the other."""
-    if operator(op.kind).alias:
-        return 0
-    return max((call.scratch for call in operator(op.kind).lower(graph, op)), default=0)
-
-
-def buffers(graph: Graph, keep_input: bool = False) -> list[Buffer]:
-    """The buffers of a graph executed in the order of its ops.
-
-    keep_input: the graph's inputs are needed until the end, so that they can be used again.
-    """
-    end = len(graph.ops) - 1
-    last_use = {name: index for index, op in enumerate(graph.ops) for name in op.reads}
-    kept = (*graph.outputs, *graph.inputs) if keep_input else graph.outputs
-    last_use.update((name, end) for name in kept)
-
-    groups: dict[str, list[str]] = {name: [name] for name in graph.inputs}
-    first: dict[str, int] = dict.fromkeys(graph.inputs, 0)  # by the group's first tensor
-    for index, op in enumerate(graph.ops):
-        rule = operator(op.kind)
-        for position, name in enumerate(op.outputs):
-            source = _source_of_output(rule.alias, rule.in_place, op) if position == 0 else ""
-            group = groups.get(source)
-            if group is not None and (
-                rule.alias or _may_overwrite(graph, group, name, index, last_use)
-            ):
-                group.append(name)
-                groups[name] = group
-            else:
-                groups[name] = [name]
-                first[name] = index
-
-    found = [
-        Buffer(
-            tuple(groups[head]),
-            max(aligned(graph[name].bytes) for name in groups[head]),
-            first[head],
-            max(max(last_use.get(name, 0) for name in groups[head]), _made(graph, groups[head])),
+    def apart(self, other: Buffer) -> tuple[int, int] | None:
+        """(low, high): this one may not begin more than low and less than high bytes behind the
+        other.  None: they are never needed at the same time."""
+        start, end = max(self.start, other.start), min(self.end, other.end)
+        if start >= end:
+            return None
+        mine, theirs = (
+            slice(start - self.start, end - self.start),
+            slice(start - other.start, end - other.start),
         )
-        for head in first
-    ]
-    for index, op in enumerate(graph.ops):
-        size = scratch_bytes(graph, op)
-        if size:
-            found.append(Buffer((scratch_name(op),), aligned(size), index, index))
-    return found
+        low, high = self.life.low[mine], self.life.high[mine]
+        other_low, other_high = other.life.low[theirs], other.life.high[theirs]
+        both = (low < high) & (other_low < other_high)
+        if not both.any():
+            return None
+        return int((other_low - high)[both].min()), int((other_high - low)[both].max())
 
 
-def _source_of_output(alias: bool, in_place: int | None, op: Op) -> str:
-    if alias:
-        return op.inputs[0]
-    return op.inputs[in_place] if in_place is not None else ""
+@dataclass
+class _Parts:
+    """A buffer under construction."""
+
+    names: list[str]
+    lives: dict[int, Life] = field(default_factory=dict)  # by segment
 
 
-def _may_overwrite(
-    graph: Graph, group: list[str], output: str, index: int, last_use: dict[str, int]
-) -> bool:
-    dead = all(last_use.get(name, -1) <= index for name in group)
-    fits = max(graph[name].bytes for name in group) >= graph[output].bytes
-    return dead and fits
+def merge(facts: Facts, found: Sequence[Lives]) -> tuple[list[Buffer], list[Distance]]:
+    """The buffers of a program made of these segments, and the distances within single steps."""
+    views: dict[str, list[str]] = {}
+    for name, root in facts.root.items():
+        views.setdefault(root, []).append(name)
+    parts: dict[str, _Parts] = {}
+    starts = np.cumsum([0, *(item.moments for item in found)])
+    for number, item in enumerate(found):
+        over = dict(item.merged)
+        # The input of an op in place comes before its output here: graph order.
+        for name, life in item.found.items():
+            part = parts.get(name)
+            if part is None and name in over:
+                part = parts[name] = parts[over[name]]
+                part.names += views[name]
+            elif part is None:
+                part = parts[name] = _Parts(list(views.get(name, [name])))
+            known = part.lives.get(number)
+            part.lives[number] = life if known is None else known.united(life)
+    buffers = [_idle(facts, name) for name in facts.graph.inputs if not found]
+    for part in {id(part): part for part in parts.values()}.values():
+        buffers.append(_buffer(facts, part, found, starts))
+    return buffers, [distance for item in found for distance in item.distances]
 
 
-def _made(graph: Graph, group: list[str]) -> int:
-    makers = [i for i, op in enumerate(graph.ops) for name in op.outputs if name in group]
-    return max(makers, default=0)
+def _idle(facts: Facts, name: str) -> Buffer:
+    """The input of a graph without ops."""
+    size = facts.bytes(name)
+    views = tuple(view for view, root in facts.root.items() if root == name)
+    return Buffer(views, aligned(size), 0, 0, 0, Life(np.zeros(2, np.int64), np.full(2, size)))
 
 
-def peak(found: list[Buffer]) -> int:
+def _buffer(facts: Facts, part: _Parts, found: Sequence[Lives], starts: Array) -> Buffer:
+    first, last = min(part.lives), max(part.lives)
+    pieces = []
+    for number in range(first, last + 1):
+        empty = np.zeros(found[number].moments, np.int64)
+        pieces.append(part.lives.get(number, Life(empty, empty)))
+    low, high = (np.concatenate([getattr(p, name) for p in pieces]) for name in ("low", "high"))
+    alive = np.flatnonzero(low < high)
+    begin, end = (int(alive[0]), int(alive[-1]) + 1) if len(alive) else (0, 1)
+    steps = np.concatenate([found[number].segment.steps for number in range(first, last + 1)])
+    ops = np.maximum(steps[begin // 2 : (end + 1) // 2], 0)
+    return Buffer(
+        tuple(part.names),
+        aligned(int(high.max())),
+        int(ops.min()),
+        int(ops.max()),
+        int(starts[first]) + begin,
+        Life(low[begin:end], high[begin:end]),
+    )
+
+
+def needed(found: Sequence[Buffer]) -> Array:
+    """Bytes needed at each moment."""
+    total = np.zeros(max((buffer.end for buffer in found), default=1), np.int64)
+    for buffer in found:
+        total[buffer.start : buffer.end] += buffer.life.words
+    return total
+
+
+def peak(found: Sequence[Buffer]) -> int:
     """The liveness bound in bytes: no placement of these buffers can need less."""
-    moments = {buffer.first for buffer in found}
-    return max((sum(b.bytes for b in found if b.first <= t <= b.last) for t in moments), default=0)
+    return int(needed(found).max())
+
+
+def layer_by_layer(graph: Graph, keep_input: bool = False) -> list[Buffer]:
+    """The buffers of a graph whose ops run one after the other."""
+    facts = Facts(graph, keep_input)
+    return merge(facts, [lives(facts, alone(facts, i)) for i in range(len(graph.ops))])[0]

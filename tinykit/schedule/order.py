@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tinykit.ir import Graph, Op
-from tinykit.schedule.liveness import buffers, peak, scratch_bytes
+from tinykit.schedule.facts import scratch_bytes
 
 
 def predecessors(graph: Graph) -> list[set[int]]:
@@ -60,6 +60,7 @@ def greedy_order(graph: Graph) -> Graph:
     return replace(graph, ops=tuple(ordered))
 
 
-def best_order(graph: Graph) -> Graph:
-    """The given order or the greedy one, whichever has the lower peak."""
-    return min((graph, greedy_order(graph)), key=lambda g: peak(buffers(g)))
+def orders(graph: Graph) -> list[Graph]:
+    """The orders to choose from: the given one and the greedy one, if that is another."""
+    greedy = greedy_order(graph)
+    return [graph] if greedy.ops == graph.ops else [graph, greedy]

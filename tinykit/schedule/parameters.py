@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tinykit.ir import Graph, Tensor
-from tinykit.schedule.liveness import aligned
+from tinykit.schedule.facts import aligned
 
 
 @dataclass(frozen=True)

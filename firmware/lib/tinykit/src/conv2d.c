@@ -1,7 +1,11 @@
 /* CONV_2D and FULLY_CONNECTED, int8. */
-#include "patch.h"
+#include "conv_packed.h"
+#include "mve.h"
 #include "rows.h"
 #include "tinykit/kernels.h"
+
+#if !TK_MVE /* conv2d_mve.c */
+#include "patch.h"
 
 /* Two channels from o on (`two`: both exist) of all pixels of a block, by the plain arithmetic. */
 static void block_channels(const tk_conv2d *conv, const tk_block *b, int32_t count, int32_t o,
@@ -67,6 +71,7 @@ static void layer_of(const tk_conv2d *conv, layer *l) {
         .channels = conv->output_channels,
         .pairs = conv->output_channels / 2,
         .wide = conv->sums != TK_SUMS_NARROW,
+        .neighbours = conv->neighbours,
     };
 }
 
@@ -80,13 +85,13 @@ static void finish_block(const tk_conv2d *conv, layer *l, int16_t *patch, int32_
     b->output = output;
     int32_t done = 0;
 #if TK_BLOCK_ASSEMBLY
-    if (conv->sums != TK_SUMS_ANY && b->pairs > 0) {
+    if (TK_PACKED || (conv->sums != TK_SUMS_ANY && b->pairs > 0)) {
         if (count == 4) {
             tk_block_4(b);
         } else {
             tk_block_1(b);
         }
-        done = 2 * b->pairs;
+        done = TK_PACKED ? conv->output_channels : 2 * b->pairs;
         const int32_t low = conv->activation_min, high = conv->activation_max;
         if (low > INT8_MIN || high < INT8_MAX) {
             for (int32_t i = 0; i < count * conv->output_channels; i++) {
@@ -100,96 +105,73 @@ static void finish_block(const tk_conv2d *conv, layer *l, int16_t *patch, int32_
     }
 }
 
-/* Whether windows are gathered as bytes first; lower() in ops/conv2d.py allots the scratch. */
-static inline int is_staged(const tk_conv2d *conv) {
-    const tk_window *w = conv->window;
-    return w->kernel_height > 1 && w->dilation_width == 1 && conv->split == conv->input_channels &&
-           w->kernel_width * conv->input_channels <= TK_STAGED_RUN;
-}
-
-/* Fills pixel `pixel` of a patch with what the output pixel under `view` sees. */
-static void fill_pixel(const tk_conv2d *conv, const layer *l, const int8_t *input,
-                       const tk_view *view, int32_t pixel, int32_t count, int16_t *patch) {
-    const tk_window *w = conv->window;
-    const int32_t channels = conv->input_channels, split = conv->split;
-    const int32_t zero = conv->input_zero_point, padding = conv->padding - zero;
-    tk_patch_place first = tk_patch_at(patch, 0, pixel, count);
-    tk_patch_place rest = tk_patch_at(patch, (l->first + 1) & ~1, pixel, count);
-    tk_row_walk rows = view->rows;
-    for (int32_t ky = 0; ky < w->kernel_height; ky++) {
-        const int inside = ky >= view->ky.first && ky < view->ky.last;
-        const int8_t *x = input + rows.offset + view->column;
-        if (!inside) {
-            tk_patch_fill(&first, padding, w->kernel_width * split);
-            tk_patch_fill(&rest, padding, w->kernel_width * (channels - split));
-            continue;
-        }
-        tk_next_row(&rows);
-        if (split == channels && w->dilation_width == 1) {
-            const int32_t taps = view->kx.last - view->kx.first;
-            tk_patch_fill(&first, padding, view->kx.first * channels);
-            tk_patch_copy(&first, x, taps * channels, zero);
-            tk_patch_fill(&first, padding, (w->kernel_width - view->kx.last) * channels);
-            continue;
-        }
-        for (int32_t kx = 0; kx < w->kernel_width; kx++) {
-            if (kx >= view->kx.first && kx < view->kx.last) {
-                tk_patch_copy(&first, x, split, zero);
-                tk_patch_copy(&rest, x + split, channels - split, zero);
-                x += w->dilation_width * channels;
-            } else {
-                tk_patch_fill(&first, padding, split);
-                tk_patch_fill(&rest, padding, channels - split);
-            }
-        }
-    }
-    tk_patch_end(&first);
-    tk_patch_end(&rest);
-}
-
+static inline int8_t *copy(int8_t *to, const int8_t *from, int32_t n) {
 #if TK_DSP
-static int8_t *stage_fill(int8_t *to, int32_t value, int32_t n) {
-    for (; n > 0; n--) {
-        *to++ = (int8_t)value;
-    }
-    return to;
-}
-
-static int8_t *stage_copy(int8_t *to, const int8_t *from, int32_t n) {
     for (; n >= 4; n -= 4, from += 4, to += 4) {
         tk_store(to, tk_load(from));
     }
+#endif
     for (; n > 0; n--) {
         *to++ = *from++;
     }
     return to;
 }
 
-/* fill_pixel for layers whose rows of a window are short: first gathered as bytes behind the
- * patch, then taken apart by words. */
-static void fill_staged(const tk_conv2d *conv, const layer *l, const int8_t *input,
-                        const tk_view *view, int32_t pixel, int32_t count, int16_t *patch) {
-    const tk_window *w = conv->window;
-    const int32_t channels = conv->input_channels, run = w->kernel_width * channels;
-    const int32_t left = view->kx.first * channels, right = view->kx.last * channels;
-    int8_t *stage = (int8_t *)(patch + ((l->first + 1) & ~1) * count);
-    int8_t *to = stage;
-    tk_row_walk rows = view->rows;
-    for (int32_t ky = 0; ky < w->kernel_height; ky++) {
-        if (ky < view->ky.first || ky >= view->ky.last) {
-            to = stage_fill(to, conv->padding, run);
-            continue;
-        }
-        to = stage_fill(to, conv->padding, left);
-        to = stage_copy(to, input + rows.offset + view->column, right - left);
-        to = stage_fill(to, conv->padding, run - right);
-        tk_next_row(&rows);
+static int8_t *pad(int8_t *to, int32_t value, int32_t n) {
+    if (n > 0) {
+        __builtin_memset(to, value, (size_t)n);
     }
-    tk_patch_place place = tk_patch_at(patch, 0, pixel, count);
-    tk_patch_copy(&place, stage, l->first, conv->input_zero_point);
-    tk_patch_end(&place);
+    return to + n;
 }
 
+/* Gathers `count` channels, the first one at `input`, of all that the pixel under `view` sees. */
+static void gather(const tk_conv2d *conv, const int8_t *input, const tk_view *view, int32_t count,
+                   int8_t *to) {
+    const tk_window *w = conv->window;
+    const int32_t step = w->dilation_width * conv->input_channels;
+    const int32_t taps = view->kx.last - view->kx.first;
+    const int32_t left = view->kx.first * count, right = (w->kernel_width - view->kx.last) * count;
+    const int32_t gap = step == count ? taps * count : count; /* bytes without one between */
+    const int8_t *x = input + view->column;
+    tk_row_walk rows = view->rows;
+    to = pad(to, conv->padding, view->ky.first * w->kernel_width * count);
+    for (int32_t ky = view->ky.first; ky < view->ky.last; ky++) {
+        const int8_t *from = x + rows.offset;
+        to = pad(to, conv->padding, left);
+        for (int32_t bytes = taps * count; bytes > 0; bytes -= gap, from += step) {
+            to = copy(to, from, gap);
+        }
+        to = pad(to, conv->padding, right);
+        tk_next_row(&rows);
+    }
+    pad(to, conv->padding, (w->kernel_height - view->ky.last) * w->kernel_width * count);
+}
+
+/* Fills pixel `pixel` of a patch with what the output pixel under `view` sees: windows of several
+ * taps are gathered as bytes behind the patch first. */
+static void fill_pixel(const tk_conv2d *conv, const layer *l, const int8_t *input,
+                       const tk_view *view, int32_t pixel, int32_t count, int16_t *patch) {
+    const int32_t channels = conv->input_channels, split = conv->split;
+    const int32_t even = (l->first + 1) & ~1;
+    int8_t *stage = (int8_t *)(patch + (even + ((l->rest + 1) & ~1)) * count);
+    const int one = l->first == split && view->ky.last > view->ky.first &&
+                    view->kx.last > view->kx.first; /* tap, inside */
+    const int8_t *x = input + view->rows.offset + view->column;
+    if (!one) {
+        gather(conv, input, view, split, stage);
+    }
+    int16_t *word = patch + 2 * pixel;
+    tk_patch_fill(word, 2 * count, one ? x : stage, l->first, conv->input_zero_point);
+    if (split < channels) {
+        if (!one) {
+            gather(conv, input + split, view, channels - split, stage);
+        }
+        tk_patch_fill(word + even * count, 2 * count, one ? x + split : stage, l->rest,
+                      conv->input_zero_point);
+    }
+}
+
+#if TK_DSP
 /* Fills a patch of four pixels whose windows lie inside the input's columns, the first one's under
  * `view`; 0: not for this layer.  Runs of channels must be whole words. */
 static int fill_4(const tk_conv2d *conv, const layer *l, const int8_t *input, const tk_view *view,
@@ -228,6 +210,51 @@ static int fill_4(const tk_conv2d *conv, const layer *l, const int8_t *input, co
 }
 #endif
 
+#if TK_PACKED
+/* Fills a pair of pixels, 0 and 1 or 2 and 3, of a packed patch with what they see. */
+static void fill_pair(const tk_conv2d *conv, const layer *l, const int8_t *input, const tk_view *a,
+                      const tk_view *b, int32_t *patch) {
+    const tk_window *w = conv->window;
+    const int32_t channels = conv->input_channels, split = conv->split, width = w->kernel_width;
+    const int32_t zero = -conv->input_zero_point, padding = conv->padding + zero;
+    const int run = split == channels && w->dilation_width == 1 && a->kx.first + b->kx.first == 0 &&
+                    a->kx.last == width && b->kx.last == width;
+    int32_t *first = patch, *rest = patch + 2 * ((l->first + 1) & ~1);
+    tk_row_walk rows = a->rows;
+    for (int32_t ky = 0; ky < w->kernel_height; ky++) {
+        const int inside = ky >= a->ky.first && ky < a->ky.last;
+        const int8_t *row = input + rows.offset;
+        if (inside) {
+            tk_next_row(&rows);
+            if (run) {
+                first = tk_packed_copy(first, row + a->column, row + b->column, width * channels,
+                                       tk_two_pixels(zero, zero));
+                continue;
+            }
+        }
+        for (int32_t kx = 0; kx < width; kx++) {
+            const int in_a = inside && kx >= a->kx.first && kx < a->kx.last;
+            const int in_b = inside && kx >= b->kx.first && kx < b->kx.last;
+            const int32_t step = w->dilation_width * channels;
+            const int8_t *x = in_a ? row + a->column + (kx - a->kx.first) * step : NULL;
+            const int8_t *y = in_b ? row + b->column + (kx - b->kx.first) * step : NULL;
+            const int32_t offset = tk_two_pixels(in_a ? zero : padding, in_b ? zero : padding);
+            first = tk_packed_copy(first, x, y, split, offset);
+            if (split < channels) {
+                rest = tk_packed_copy(rest, x != NULL ? x + split : NULL,
+                                      y != NULL ? y + split : NULL, channels - split, offset);
+            }
+        }
+    }
+    if (l->first % 2 != 0) { /* for it the weight is zero */
+        *first = 0;
+    }
+    if (l->rest % 2 != 0) {
+        *rest = 0;
+    }
+}
+#endif
+
 /* Pixels ox … ox + 3, or ox alone, of the row that `view` stands for. */
 static void pixels(const tk_conv2d *conv, layer *l, const int8_t *input, tk_view *view, int32_t ox,
                    int32_t count, int16_t *patch, int8_t *output) {
@@ -235,7 +262,6 @@ static void pixels(const tk_conv2d *conv, layer *l, const int8_t *input, tk_view
     const int32_t channels = conv->input_channels;
     tk_view_column(view, w, channels, ox);
 #if TK_DSP
-    const int staged = is_staged(conv);
     const int32_t right =
         (ox + 3) * w->stride_width - w->pad_left + (w->kernel_width - 1) * w->dilation_width;
     if (count == 4 && view->kx.first == 0 && right < w->input_width &&
@@ -244,15 +270,20 @@ static void pixels(const tk_conv2d *conv, layer *l, const int8_t *input, tk_view
         return;
     }
 #endif
-    for (int32_t pixel = 0;;) {
-#if TK_DSP
-        if (staged) {
-            fill_staged(conv, l, input, view, pixel, count, patch);
-        } else
+#if TK_PACKED
+    for (int32_t pixel = 0; pixel < count && count == 4; pixel += 2) {
+        tk_view next = *view;
+        tk_view_column(&next, w, channels, ox + pixel + 1);
+        tk_view_column(view, w, channels, ox + pixel);
+        fill_pair(conv, l, input, view, &next, (int32_t *)(void *)patch + pixel / 2);
+    }
+    if (count == 4) {
+        finish_block(conv, l, patch, count, output);
+        return;
+    }
 #endif
-        {
-            fill_pixel(conv, l, input, view, pixel, count, patch);
-        }
+    for (int32_t pixel = 0;;) {
+        fill_pixel(conv, l, input, view, pixel, count, patch);
         if (++pixel == count) {
             break;
         }
@@ -302,3 +333,5 @@ void tk_conv2d_s8(const tk_conv2d *conv, const int8_t *input, int8_t *output, in
         output += (int32_t)window.output_width * conv->output_channels;
     }
 }
+
+#endif

@@ -31,12 +31,23 @@ typedef struct {
     int32_t step;       /* bytes from a pair's multipliers to the next pair's: 8, or 0 */
     int32_t twice_zero; /* 2 * output zero point + 1 */
     int32_t channels;
-    int32_t pairs; /* of output channels, whole ones */
-    int32_t wide;  /* sums may reach 2^30 */
+    int32_t pairs;      /* of output channels, whole ones */
+    int32_t wide;       /* sums may reach 2^30 */
+    int32_t neighbours; /* packed patches: products of two positions fit in int16 together */
 } tk_block;
 
-#if TK_DSP && defined(__thumb2__)
-/* The pairs of a block of 4 pixels or 1, in assembly: every shift must be in -31 … -1. */
+/* Cores without the DSP instructions take four pixels from packed patches (conv_packed.h).  A host
+ * build with TK_PACKED_EMULATED=1 takes the same way through plain C. */
+#if (defined(__thumb__) && !TK_DSP) || (defined(TK_PACKED_EMULATED) && TK_PACKED_EMULATED)
+#define TK_PACKED 1
+#else
+#define TK_PACKED 0
+#endif
+
+/* Blocks of 4 pixels or 1 in assembly.  With the DSP instructions: the pairs of channels of a
+ * layer whose shifts are all in -31 … -1; packed: all channels of any layer, `wide` if it has other
+ * shifts. */
+#if TK_PACKED || (TK_DSP && defined(__thumb2__))
 void tk_block_4(const tk_block *block);
 void tk_block_1(const tk_block *block);
 #define TK_BLOCK_ASSEMBLY 1

@@ -44,6 +44,13 @@ static inline int32_t tk_scale_high(int32_t x, int32_t multiplier) {
             : "r"(x), "r"(multiplier)
             : "cc");
     return high;
+#elif defined(__thumb__) /* no long multiplication: by 16-bit halves */
+    const int32_t x1 = x >> 16, m1 = multiplier >> 16, m0 = multiplier & 0xFFFF;
+    const uint32_t x0 = (uint32_t)x & 0xFFFFu;
+    const int32_t a = x1 * m0;
+    const uint32_t b = x0 * (uint32_t)m1 + (x0 * (uint32_t)m0 >> 16) + (1u << 14);
+    const uint32_t low = ((uint32_t)a & 0x7FFFu) + (b & 0x7FFFu);
+    return 2 * x1 * m1 + (a >> 15) + (int32_t)(b >> 15) + (int32_t)(low >> 15);
 #else
     return (int32_t)(((int64_t)x * multiplier + (1 << 30)) >> 31);
 #endif

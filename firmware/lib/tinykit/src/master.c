@@ -78,14 +78,18 @@ void tk_bias_update_s16(const tk_bias_update *bias, const int16_t *gradient,
                         const tk_trainer *trainer) {
     const tk_update *update = bias->update;
     const uint32_t base = tk_noise_base(update->seed, trainer->step, update->tensor);
-    for (uint32_t c = 0; c < bias->channels; c++) {
-        int32_t acc = 0;
+    for (uint32_t c = 0; c < bias->channels;) {
+        const uint32_t count = c + 1 < bias->channels ? 2 : 1; /* channels side by side */
         const int16_t *g = gradient + c;
+        int32_t acc[2] = {0, 0};
         for (uint32_t p = 0; p < bias->pixels; p++, g += bias->channels) {
-            acc += *g;
+            acc[0] += g[0];
+            acc[1] += g[count - 1];
         }
-        const tk_rate rate = tk_update_rate(update, trainer, (int32_t)c);
-        bias_step(update, c, tk_delta(acc, rate, update->stochastic, tk_noise(base, c)));
+        for (uint32_t k = 0; k < count; k++, c++) {
+            const tk_rate rate = tk_update_rate(update, trainer, (int32_t)c);
+            bias_step(update, c, tk_delta(acc[k], rate, update->stochastic, tk_noise(base, c)));
+        }
     }
 }
 

@@ -1,4 +1,5 @@
 /* MEAN, int8. */
+#include "fold.h"
 #include "requantize.h"
 #include "tinykit/kernels.h"
 
@@ -16,5 +17,18 @@ void tk_mean_s8(const tk_mean *mean, const int8_t *input, int8_t *output) {
             *output++ = (int8_t)tk_requantize(sum, mean->multiplier, mean->shift, &range);
         }
         input += mean->reduced * mean->inner;
+    }
+}
+
+void tk_mean_fold_s8(const tk_mean *mean, const int8_t *row, int32_t y, int32_t width,
+                     int32_t *sums, int8_t *output) {
+    const int32_t channels = (int32_t)mean->inner;
+    const int32_t pixels = (int32_t)mean->reduced;
+    tk_fold_row(sums, row, width, channels, y == 0, -pixels * mean->input_zero_point);
+    if ((y + 1) * width == pixels) {
+        const tk_output_range range = tk_range_of(INT8_MIN, INT8_MAX, mean->output_zero_point);
+        for (int32_t c = 0; c < channels; c++) {
+            output[c] = (int8_t)tk_requantize(sums[c], mean->multiplier, mean->shift, &range);
+        }
     }
 }

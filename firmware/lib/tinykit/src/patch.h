@@ -4,23 +4,6 @@
 
 #include "conv_block.h"
 
-/* A place in a patch: the next position's, of one pixel. */
-typedef struct {
-    int16_t *word; /* of the position's pair */
-    int32_t odd;   /* 1: the second position of the pair is next */
-    int32_t step;  /* int16 from pair to pair */
-} tk_patch_place;
-
-static inline tk_patch_place tk_patch_at(int16_t *patch, int32_t at, int32_t pixel, int32_t count) {
-    return (tk_patch_place){patch + ((at >> 1) * count + pixel) * 2, at & 1, 2 * count};
-}
-
-static inline void tk_patch_put(tk_patch_place *place, int32_t value) {
-    place->word[place->odd] = (int16_t)value;
-    place->word += place->odd ? place->step : 0;
-    place->odd ^= 1;
-}
-
 /* Four values of one pixel as two words of pairs. */
 #if TK_DSP
 static inline void tk_patch_put_4(int16_t *word, int32_t step, uint32_t x, uint32_t offset) {
@@ -30,42 +13,19 @@ static inline void tk_patch_put_4(int16_t *word, int32_t step, uint32_t x, uint3
 }
 #endif
 
-/* The next n positions = from[0 … n) - zero_point. */
-static inline void tk_patch_copy(tk_patch_place *place, const int8_t *from, int32_t n,
-                                 int32_t zero_point) {
-    if (place->odd && n > 0) {
-        tk_patch_put(place, *from++ - zero_point);
-        n--;
-    }
-    int16_t *word = place->word;
-    const int32_t step = place->step;
+/* n positions of one pixel = from[0 … n) - zero_point; `word` is where its first pair lies and
+ * `step` int16 further the next one.  An odd last pair is filled up with a zero. */
+static __attribute__((noinline)) void tk_patch_fill(int16_t *word, int32_t step, const int8_t *from,
+                                                    int32_t n, int32_t zero_point) {
 #if TK_DSP
     const uint32_t offset = tk_both(-zero_point);
     for (; n >= 4; n -= 4, from += 4, word += 2 * step) {
         tk_patch_put_4(word, step, tk_load(from), offset);
     }
 #endif
-    for (; n >= 2; n -= 2, from += 2, word += step) {
+    for (; n > 0; n -= 2, from += 2, word += step) {
         word[0] = (int16_t)(from[0] - zero_point);
-        word[1] = (int16_t)(from[1] - zero_point);
-    }
-    place->word = word;
-    if (n > 0) {
-        tk_patch_put(place, *from - zero_point);
-    }
-}
-
-/* The next n positions = value. */
-static inline void tk_patch_fill(tk_patch_place *place, int32_t value, int32_t n) {
-    for (; n > 0; n--) {
-        tk_patch_put(place, value);
-    }
-}
-
-/* Ends a block of weights: an odd last pair is filled up, for its weight is zero. */
-static inline void tk_patch_end(tk_patch_place *place) {
-    if (place->odd) {
-        tk_patch_put(place, 0);
+        word[1] = n > 1 ? (int16_t)(from[1] - zero_point) : 0;
     }
 }
 

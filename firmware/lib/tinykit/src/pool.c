@@ -1,5 +1,6 @@
 /* AVERAGE_POOL_2D and MAX_POOL_2D, int8. */
 #include "fixed_point.h"
+#include "fold.h"
 #include "rows.h"
 #include "tinykit/kernels.h"
 
@@ -62,6 +63,19 @@ void tk_average_pool2d_s8(const tk_pool *pool, const int8_t *input, int8_t *outp
     for (int32_t oy = 0; oy < w->output_height; oy++) {
         tk_average_pool2d_row_s8(pool, input, w->input_height, oy, output);
         output += (int32_t)w->output_width * pool->channels;
+    }
+}
+
+void tk_average_pool2d_fold_s8(const tk_pool *pool, const int8_t *row, int32_t y, int32_t *sums,
+                               int8_t *output) {
+    const tk_window *w = pool->window;
+    tk_fold_row(sums, row, w->input_width, pool->channels, y == 0, 0);
+    if (y + 1 == w->input_height) {
+        const divisor by = divisor_of((int32_t)w->input_height * w->input_width);
+        for (int32_t c = 0; c < pool->channels; c++) {
+            const int32_t mean = divide(&by, sums[c]);
+            output[c] = (int8_t)tk_clamp(mean, pool->activation_min, pool->activation_max);
+        }
     }
 }
 

@@ -44,7 +44,9 @@ typedef struct {
     int8_t padding; /* the input that padding stands for: its zero point */
     int8_t activation_min, activation_max;
     uint8_t per_channel;
-    uint8_t sums; /* TK_SUMS_… */
+    uint8_t sums;       /* TK_SUMS_… */
+    uint8_t neighbours; /* 1: with int8 inputs, the products of positions 2i and 2i + 1
+                         * together fit in int16 */
 } tk_conv2d;
 
 /* DEPTHWISE_CONV_2D.  Output channel o sees input channel o / (O / C).
@@ -103,6 +105,19 @@ typedef struct {
     int8_t shift;
 } tk_rescale;
 
+/* Any function of one code: table[x + 128]. */
+typedef struct {
+    const int8_t *table; /* [256] */
+    uint32_t size;
+} tk_lookup;
+
+/* TRANSPOSE: the output's axes, outermost first, five with ones in front; for each the distance of
+ * neighbours in the input, in elements. */
+typedef struct {
+    const uint32_t *size;   /* [5] */
+    const uint32_t *stride; /* [5] */
+} tk_transpose;
+
 /* SOFTMAX: differences to the largest input below diff_min give probability 0. */
 typedef struct {
     uint32_t rows;
@@ -113,12 +128,14 @@ typedef struct {
 
 /* Spatial kernels make row `oy` of their output from a ring buffer of input rows: input row y lies
  * at input + (y % ring) * W * C.  A whole tensor is a ring of H rows.  The second form of each
- * kernel makes all rows from a whole tensor. */
+ * kernel makes all rows from a whole tensor, from top to bottom: row oy is written when all rows
+ * above it are, and nothing that only rows above it see is read any more.  So the output may
+ * follow behind the input in the same memory, as far as the memory plan allows. */
 
-/* scratch: the patches of four pixels (of one, in maps less than 4 wide) as int16:
- * 8 (or 2) * (up2(KH * KW * K) + up2(KH * KW * (C - K))) bytes; and up4(KH * KW * C) bytes more
- * where KH > 1, KW * C <= TK_STAGED_RUN, K = C and nothing is dilated along rows. */
-#define TK_STAGED_RUN 31
+/* scratch: with Helium the patches of four pixels (of one, in maps less than 4 wide) as int8,
+ * 4 (or 1) * (up16(KH * KW * K) + up16(KH * KW * (C - K))) bytes; else as int16, 8 (or 2) * P bytes
+ * with P = up2(KH * KW * K) + up2(KH * KW * (C - K)), and where there is more than one tap the
+ * bytes of one pixel: up4(KH * KW * max(K, C - K)). */
 void tk_conv2d_row_s8(const tk_conv2d *conv, const int8_t *input, int32_t ring, int32_t oy,
                       int8_t *output, int16_t *scratch);
 void tk_conv2d_s8(const tk_conv2d *conv, const int8_t *input, int8_t *output, int16_t *scratch);
@@ -129,6 +146,12 @@ void tk_depthwise_conv2d_row_s8(const tk_depthwise_conv2d *conv, const int8_t *i
                                 int32_t oy, int8_t *output, int16_t *scratch);
 void tk_depthwise_conv2d_s8(const tk_depthwise_conv2d *conv, const int8_t *input, int8_t *output,
                             int16_t *scratch);
+
+/* The same for windows of 3x3, undilated, where O = C. */
+void tk_depthwise_conv2d_3x3_row_s8(const tk_depthwise_conv2d *conv, const int8_t *input,
+                                    int32_t ring, int32_t oy, int8_t *output, int16_t *scratch);
+void tk_depthwise_conv2d_3x3_s8(const tk_depthwise_conv2d *conv, const int8_t *input,
+                                int8_t *output, int16_t *scratch);
 
 void tk_average_pool2d_row_s8(const tk_pool *pool, const int8_t *input, int32_t ring, int32_t oy,
                               int8_t *output);
@@ -141,14 +164,27 @@ void tk_pad_row_s8(const tk_pad *pad, const int8_t *input, int32_t ring, int32_t
                    int8_t *output);
 void tk_pad_s8(const tk_pad *pad, const int8_t *input, int8_t *output);
 
-/* The output of the following may be the (first) input, if they have one size. */
+/* The output of the following may be the (first) input, if they have one size; or begin before it
+ * in the same memory: it is written element by element, behind what is read (not so softmax). */
 void tk_add_s8(const tk_add *add, const int8_t *a, const int8_t *b, int8_t *output);
 void tk_requantize_s8(const tk_rescale *op, const int8_t *input, int8_t *output);
 void tk_requantize_u8_s8(const tk_rescale *op, const uint8_t *input, int8_t *output);
 void tk_requantize_s8_u8(const tk_rescale *op, const int8_t *input, uint8_t *output);
+void tk_lookup_s8(const tk_lookup *lookup, const int8_t *input, int8_t *output);
 void tk_softmax_s8(const tk_softmax *softmax, const int8_t *input, int8_t *output);
 
 void tk_mean_s8(const tk_mean *mean, const int8_t *input, int8_t *output);
+
+void tk_transpose_s8(const tk_transpose *transpose, const int8_t *input, int8_t *output);
+void tk_transpose_s16(const tk_transpose *transpose, const int16_t *input, int16_t *output);
+
+/* Means over all rows, fed row by row: call once for each input row y = 0, 1, …; the last one gives
+ * the output.  sums: [C], kept between the calls; the output may lie at its start. */
+void tk_mean_fold_s8(const tk_mean *mean, const int8_t *row, int32_t y, int32_t width,
+                     int32_t *sums, int8_t *output);
+/* For one window that the whole input lies in. */
+void tk_average_pool2d_fold_s8(const tk_pool *pool, const int8_t *row, int32_t y, int32_t *sums,
+                               int8_t *output);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,42 @@
+"""Which rows of its input a kernel reads for a row of its output, from the C descriptor alone."""
+
+from __future__ import annotations
+
+from tinykit.ir import Graph, Op
+from tinykit.ops.base import Struct
+from tinykit.ops.registry import operator
+
+KINDS_BY_WINDOW = frozenset({"conv2d", "depthwise_conv2d", "average_pool2d", "max_pool2d"})
+KINDS_BY_ELEMENT = frozenset({"add", "relu", "relu6", "quantize"})
+
+
+def _fields(graph: Graph, op: Op) -> dict[str, int]:
+    """The numbers of the descriptor's window, or of the descriptor itself."""
+    descriptor = operator(op.kind).lower(graph, op)[0].descriptor
+    assert descriptor is not None
+    window = descriptor.fields.get("window")
+    fields = window.fields if isinstance(window, Struct) else descriptor.fields
+    return {name: value for name, value in fields.items() if isinstance(value, int)}
+
+
+def output_rows(graph: Graph, op: Op) -> int | None:
+    """Rows of the output, for kernels that make it row by row; None for others."""
+    shape = graph[op.outputs[0]].shape if op.outputs else ()
+    if len(shape) != 4 or len(graph[op.inputs[0]].shape) != 4:
+        return None
+    if op.kind in KINDS_BY_WINDOW or op.kind in KINDS_BY_ELEMENT or op.kind == "pad":
+        return shape[1]
+    return None
+
+
+def input_rows(graph: Graph, op: Op, name: str, row: int) -> list[int]:
+    """Rows of input `name` that row `row` of the output is computed from, in order."""
+    fields = _fields(graph, op)
+    if op.kind in KINDS_BY_ELEMENT:
+        return [row]
+    if op.kind == "pad":
+        y = row - fields["top"]
+        return [y] if 0 <= y < fields["height"] else []
+    start = row * fields["stride_height"] - fields["pad_top"]
+    rows = (start + k * fields["dilation_height"] for k in range(fields["kernel_height"]))
+    return [y for y in rows if 0 <= y < fields["input_height"]]

@@ -1,0 +1,115 @@
+"""The manifest of emitted code: ports, parameters, ops, memory."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import tinykit
+from tinykit.codegen.manifest import (
+    FORMAT,
+    Manifest,
+    ManifestOp,
+    Memory,
+    Parameter,
+    Port,
+    StreamedSegment,
+)
+from tinykit.codegen.sources import ModelSource
+from tinykit.ir import Tensor
+from tinykit.ops.registry import operator
+from tinykit.schedule import Program
+
+
+def _port(tensor: Tensor) -> Port:
+    return Port(
+        name=tensor.name,
+        shape=tensor.shape,
+        dtype=tensor.dtype,
+        scale=tensor.quant.scale0,
+        zero_point=tensor.quant.zero_point0,
+        bytes=tensor.bytes,
+    )
+
+
+def _ops(program: Program) -> tuple[ManifestOp, ...]:
+    return tuple(
+        ManifestOp(index=i, name=op.name, kind=op.kind, phase=op.phase, layer=op.layer or op.name)
+        for i, op in enumerate(program.graph.ops)
+    )
+
+
+def _segments(function: Literal["infer", "train"], program: Program) -> tuple[StreamedSegment, ...]:
+    ops, graph = program.graph.ops, program.graph
+    return tuple(
+        StreamedSegment(
+            function=function,
+            first=ops[segment.first].name,
+            last=ops[segment.last].name,
+            ops=segment.last + 1 - segment.first,
+            rings=dict(segment.rings),
+            bytes=sum(n * (graph[t].bytes // graph[t].shape[1]) for t, n in segment.rings.items()),
+        )
+        for segment in program.streamed
+    )
+
+
+def _macs(program: Program) -> int:
+    return sum(operator(op.kind).cost(program.graph, op).macs for op in program.graph.ops)
+
+
+def manifest(source: ModelSource) -> Manifest:
+    """The manifest of emitted code."""
+    compiled = source.compiled
+    graph, train, block = compiled.infer.graph, compiled.train, compiled.block
+    symbols = source.symbols()
+    flash: dict[str, int] = {}
+    sram = {"arena": 0, "parameters": 0, "state": 0}
+    for item, size in symbols.values():
+        (sram if item in sram else flash)[item] = (sram if item in sram else flash).get(
+            item, 0
+        ) + size
+    kernels = source.infer.kernels | (source.train.kernels if source.train else set())
+    macs = {"infer": _macs(compiled.infer)}
+    if train is not None:
+        macs["train"] = _macs(train)
+    return Manifest(
+        format=FORMAT,
+        tinykit=tinykit.__version__,
+        name=compiled.name,
+        identity=source.identity.hex(),
+        input=_port(graph[graph.inputs[0]]),
+        output=_port(graph[graph.outputs[0]]),
+        trains=train is not None,
+        classes=train.graph[train.graph.outputs[0]].size if train is not None else None,
+        parameters=tuple(
+            Parameter.model_validate(
+                {
+                    "name": t.name,
+                    "role": block.role(t),
+                    "dtype": t.dtype,
+                    "shape": t.shape,
+                    "offset": block.offsets[t.name],
+                    "bytes": t.bytes,
+                    "layer": t.name.removesuffix("/residual").rsplit("/", 1)[0],
+                }
+            )
+            for t in block.tensors
+        ),
+        parameter_bytes=block.size,
+        save_bytes=source.save_bytes,
+        ops=_ops(train or compiled.infer),
+        infer_ops=_ops(compiled.infer),
+        memory=Memory(sram=sram, flash=flash),
+        arena_bound=compiled.bound_bytes,
+        arena_proof=compiled.proof,
+        input_offset=compiled.input_offset,
+        input_rows=compiled.infer.input_rows,
+        segments=(
+            *_segments("infer", compiled.infer),
+            *(_segments("train", train) if train else ()),
+        ),
+        symbols={name: item for name, (item, _) in symbols.items()},
+        kernels=tuple(sorted(kernels)),
+        calls=source.infer.calls + (source.train.calls if source.train else 0),
+        macs=macs,
+    )
