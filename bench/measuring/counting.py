@@ -18,9 +18,9 @@ from tinykit.link import Client
 from tinykit.targets.qemu import QemuTarget, build_plugin, counted_addresses
 
 COUNTER = Path(__file__).with_name("layer_counter.c")
-Layer = int | str  # index of an op, or one of the two words below
+Layer = int | str  # a number that markers have, or one of the two words below
 GENERATED = "generated code"  # the model's own functions: arguments of calls, loops
-AROUND = "call of infer()"  # by the firmware, between the places where counting begins and ends
+AROUND = "firmware's call"  # between the places where counting begins and ends
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Run:
-    """One inference: the outputs, all blocks, and the exact total from the other counter."""
+    """One inference or training step: the outputs (none of a step), all blocks, and the exact total
+    from the other counter."""
 
-    outputs: NDArray[np.int8]
+    outputs: NDArray[np.int8] | None
     blocks: tuple[Block, ...]
     instructions: int
 
@@ -59,14 +60,18 @@ def count(
     markers: Markers,
     samples: Sequence[NDArray[np.int8]],
     progress: Callable[[int, int], None] | None = None,
+    labels: Sequence[int] | None = None,
 ) -> list[Run]:
-    """One inference per sample. Raises TargetError where QEMU cannot, or the two counters differ.
+    """One inference per sample or, with `labels`, one training step; `markers` are of the function
+    that is called.
+
+    Raises TargetError where QEMU cannot, or the two counters differ.
 
     Two plugins count in one QEMU: qemu_counter.c single instructions, layer_counter.c blocks.
     """
     if board.qemu is None:
         raise TargetError(f"QEMU has no machine for board {board.name}")
-    outputs = []
+    outputs: list[NDArray[np.int8] | None] = []
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work)
         begin, end = counted_addresses(elf)
@@ -80,7 +85,11 @@ def count(
         target = QemuTarget(elf, board.qemu, count_instructions=True, options=("-plugin", option))
         with target, Client(target.url, manifest, elf=elf) as client:
             for index, sample in enumerate(samples):
-                outputs.append(client.infer(sample))
+                if labels is None:
+                    outputs.append(client.infer(sample))
+                else:
+                    client.train(sample, labels[index])
+                    outputs.append(None)
                 if progress is not None:
                     progress(index + 1, len(samples))
             totals = target.instructions()

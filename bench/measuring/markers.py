@@ -23,13 +23,15 @@ from tinykit.codegen.constants import identifier
 from tinykit.errors import BuildError
 
 LIBGCC = "-fbuilding-libgcc"  # among the flags of what came with the compiler
+STEP = re.compile(r"\btk_step_\w+\(")  # what begins and ends a training step: of no layer
 
 
 @dataclass(frozen=True)
 class Markers:
-    """`calls`: address of a call in generated code → index of its op. `ranges`: where the generated
-    functions lie. `flags`: what the compiler says it was called with, generated code and kernels
-    first, then other sets of flags in the firmware."""
+    """`calls`: address of a call in generated code → index of its op, or the number of ops for what
+    begins and ends a training step. `ranges`: where the generated functions lie. `flags`: what the
+    compiler says it was called with, generated code and kernels first, then other sets of flags in
+    the firmware."""
 
     calls: dict[int, int]
     ranges: tuple[tuple[int, int], ...]
@@ -41,12 +43,17 @@ class Markers:
 
 
 def find_markers(
-    image: Image, source: Path, prefix: str, ops: Sequence[str], silent: Sequence[int] = ()
+    image: Image,
+    source: Path,
+    prefix: str,
+    ops: Sequence[str],
+    silent: Sequence[int] = (),
+    function: str = "infer",
 ) -> Markers:
     """The calls in the code compiled from `source` (the generated C file of model `prefix`).
 
-    `ops` are the names of the ops of infer() in order, `silent` the indices of those without code.
-    Raises BuildError where a call belongs to no op or an op has no call.
+    `ops` are the names of the ops of `function` ("infer" or "train") in order, `silent` the indices
+    of those without code. Raises BuildError where a call belongs to no op or an op has no call.
     """
     with image.path.open("rb") as file:
         elf = ELFFile(file)
@@ -59,7 +66,7 @@ def find_markers(
         flags = dict.fromkeys(_text(unit, "DW_AT_producer") for unit in (*own, *units))
         functions = dict(_functions(own[0]))
         rows = sorted(_lines(own[0], source.name), key=lambda row: row[0])  # the last one holds
-    entry = f"{prefix}_infer"
+    entry = f"{prefix}_{function}"
     reached = _reached(image, functions, entry)
     lines = source.read_text(encoding="utf-8").splitlines()
     owner = _Owner(prefix, ops, lines)
@@ -162,12 +169,15 @@ class _Owner:
         self.owned = {self.descriptors[name] for name in defined if name in self.descriptors}
 
     def op(self, line: int) -> int:
-        """The index of the op of the call that begins on a line (numbered from 1)."""
+        """The index of the op of the call that begins on a line (numbered from 1); the number of
+        ops for a call that is the training step's own."""
         statement = ""
         for text in self.lines[line - 1 :]:
             statement += text
             if text.rstrip().endswith((";", "{", "}")):
                 break
+        if STEP.search(statement):
+            return len(self.ops)
         named = re.search(rf"&({re.escape(self.prefix)}_\w+)", statement)
         described = self.descriptors.get(named[1]) if named else None
         commented = self._commented(line)
@@ -180,7 +190,7 @@ class _Owner:
     def _commented(self, line: int) -> int | None:
         """The op that the nearest comment above a line is about."""
         for text in reversed(self.lines[: line - 1]):
-            if text.startswith(("const int8_t *", "static void ", "}")):
+            if text.startswith(("const int8_t *", "static void ", "tk_step ", "}")):
                 return None
             found = re.match(r"\s*/\* (\S.*)", text)
             if found:

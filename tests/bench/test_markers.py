@@ -17,12 +17,16 @@ volatile int sink;
 typedef struct { int channels; } tk_rows;
 __attribute__((noinline)) void tk_conv(const tk_rows *r, int row) { sink += r->channels * row; }
 __attribute__((noinline)) void tk_add(const tk_rows *rows) { sink += rows->channels; }
+__attribute__((noinline)) int tk_step_begin(const tk_rows *rows) { return rows->channels < sink; }
+__attribute__((noinline)) void tk_step_end(const tk_rows *rows) { sink -= rows->channels; }
 """
 
 MODEL = """
 typedef struct { int channels; } tk_rows;
 void tk_conv(const tk_rows *rows, int row);
 void tk_add(const tk_rows *rows);
+int tk_step_begin(const tk_rows *rows);
+void tk_step_end(const tk_rows *rows);
 static const tk_rows m_first = {
     3
 };
@@ -51,8 +55,20 @@ void m_infer(void)
     /* sum again: add, with the descriptor of sum */
     tk_add(&m_sum);
 }
+int m_train(void)
+{
+    if (tk_step_begin(&m_first) != 0) {
+        return 1;
+    }
+    /* sum: add */
+    tk_add(&m_sum);
+    /* first/update: update, with the descriptor of first */
+    tk_conv(&m_first, 1);
+    tk_step_end(&m_sum);
+    return 0;
+}
 void m_init(void) { tk_conv(&m_first, 0); }
-int main(void) { m_init(); m_infer(); return 0; }
+int main(void) { m_init(); m_infer(); return m_train(); }
 """
 
 
@@ -83,6 +99,17 @@ def test_calls_in_loops_and_with_shared_descriptors(tmp_path: Path) -> None:
     init = image.address_of("m_init")
     assert init is not None
     assert not markers.generated(init)  # infer() does not call it
+
+
+def test_a_training_steps_own_calls_belong_to_no_layer(tmp_path: Path) -> None:
+    image, source = linked(tmp_path)
+    markers = find_markers(image, source, "m", ["sum", "first/update"], function="train")
+    assert [markers.calls[address] for address in sorted(markers.calls)] == [2, 0, 1, 2]
+    train, infer = image.address_of("m_train"), image.address_of("m_infer")
+    assert train is not None
+    assert infer is not None
+    assert markers.generated(train)
+    assert not markers.generated(infer)
 
 
 def test_an_op_without_a_call_is_named(tmp_path: Path) -> None:
