@@ -63,7 +63,7 @@ def test_parameters_do_not_overlap(training: Training) -> None:
             assert not tensor.value.any()
         else:
             image = block.initial[start : start + tensor.bytes]
-            assert image == np.ascontiguousarray(tensor.value).tobytes()
+            assert image == tensor.stored(tensor.value).tobytes()
     assert busy.max() == 1
     assert block.size - busy.sum() <= 3 * len(parameters)
 
