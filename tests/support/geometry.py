@@ -30,7 +30,8 @@ def output_rows(graph: Graph, op: Op) -> int | None:
 
 
 def input_rows(graph: Graph, op: Op, name: str, row: int) -> list[int]:
-    """Rows of input `name` that row `row` of the output is computed from, in order."""
+    """Rows of input `name` under the window of row `row` of the output, in order: those between the
+    taps of a dilated window as well, for which the generated loops wait, too."""
     fields = _fields(graph, op)
     if op.kind in KINDS_BY_ELEMENT:
         return [row]
@@ -38,5 +39,5 @@ def input_rows(graph: Graph, op: Op, name: str, row: int) -> list[int]:
         y = row - fields["top"]
         return [y] if 0 <= y < fields["height"] else []
     start = row * fields["stride_height"] - fields["pad_top"]
-    rows = (start + k * fields["dilation_height"] for k in range(fields["kernel_height"]))
-    return [y for y in rows if 0 <= y < fields["input_height"]]
+    end = start + (fields["kernel_height"] - 1) * fields["dilation_height"] + 1
+    return list(range(max(start, 0), min(end, fields["input_height"])))
