@@ -22,7 +22,7 @@ from tests.support.generated_training import train_generated
 from tinykit.codegen import Compiled, Manifest, compile_model, write
 from tinykit.errors import LinkError, UsageError
 from tinykit.host import HostModel
-from tinykit.ir import Array
+from tinykit.ir import Array, Graph
 from tinykit.ops.evaluate import Step, evaluate
 from tinykit.training.plan import Optimizer, Plan, Update
 from tinykit.training.reference import ReferenceTrainer
@@ -52,11 +52,11 @@ def trained_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Compi
     return folder, made, samples
 
 
-def block_of(manifest: Manifest, parameters: dict[str, Array]) -> bytes:
+def block_of(manifest: Manifest, graph: Graph, parameters: dict[str, Array]) -> bytes:
     """The block that NumPy's parameters would make."""
     block = bytearray(manifest.parameter_bytes)
     for p in manifest.parameters:
-        value = np.ascontiguousarray(parameters[p.name])
+        value = graph[p.name].stored(parameters[p.name])
         assert value.dtype == np.dtype(p.dtype)
         block[p.offset : p.offset + p.bytes] = value.tobytes()
     return bytes(block)
@@ -83,7 +83,7 @@ def test_training_equals_numpy(architecture: Architecture, accumulate: int, tmp_
         assert (answer.prediction, answer.step) == (step.prediction, reference.steps)
         assert np.float32(answer.loss) == np.float32(step.loss)
         assert answer.saturations == reference.saturations
-        assert block == block_of(manifest, reference.parameters)
+        assert block == block_of(manifest, made.train.graph, reference.parameters)
         infer = made.infer.graph
         trained = {n: v for n, v in reference.parameters.items() if n in infer.tensors}
         run = evaluate(infer, {infer.inputs[0]: sample}, parameters=trained)
@@ -103,7 +103,7 @@ def test_trace_names_every_op(trained_model: tuple[Path, Compiled, Array]) -> No
         for index, op in enumerate(graph.ops):
             if op.kind != "reshape":
                 for name in (*op.outputs, *op.updates):
-                    crc = zlib.crc32(np.ascontiguousarray(run[name]).tobytes(), crc)
+                    crc = zlib.crc32(graph[name].stored(run[name]).tobytes(), crc)
             host.reset()
             actual = (
                 host.train_crc(samples[0], 1, index) if train else host.infer_crc(samples[0], index)

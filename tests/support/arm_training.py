@@ -9,11 +9,11 @@ import unicorn
 from unicorn import arm_const
 
 from tests.support.arm_kernels import DATA, GAP, RETURN, STACK, STACK_BYTES, ArmKernels
+from tests.support.training_kernels import TRAINER, trainer_fields
 from tinykit.ir import Array, Graph, Op
 from tinykit.ops.evaluate import Step
 from tinykit.ops.registry import operator
 
-TRAINER = "<IIIf"  # tk_trainer
 REGISTERS = (arm_const.UC_ARM_REG_R0, arm_const.UC_ARM_REG_R1, arm_const.UC_ARM_REG_R2,
              arm_const.UC_ARM_REG_R3)  # fmt: skip
 
@@ -44,7 +44,7 @@ class ArmTraining(ArmKernels):
         }
         for name in op.outputs:
             places[name] = self._place(b"\x55" * graph[name].bytes, writable=True)
-        trainer = struct.pack(TRAINER, step.index, 0, 0, step.rate)
+        trainer = bytes(TRAINER(**trainer_fields(step)))
         places["$trainer"] = self._place(trainer, writable=True)
         for call in operator(op.kind).lower(graph, op):
             arguments = [self._struct(call.descriptor, places)] if call.descriptor else []
@@ -55,7 +55,8 @@ class ArmTraining(ArmKernels):
                     arguments.append(places[name])
             self._execute(call.function, arguments)
         read = self.machine.mem_read
-        saturations = struct.unpack(TRAINER, read(places["$trainer"], len(trainer)))[2]
+        after = TRAINER.from_buffer_copy(read(places["$trainer"], len(trainer)))
+        saturations = getattr(after, "saturations")  # noqa: B009 - ctypes tells mypy nothing
         names = (*op.outputs, *op.updates)
         return [bytes(read(places[name], graph[name].bytes)) for name in names], saturations
 

@@ -15,6 +15,7 @@ from tinykit.codegen.sources import ModelSource, header_text, source_text
 from tinykit.errors import ModelError, UsageError
 from tinykit.ir import Array, Graph, Tensor
 from tinykit.ops.registry import check_shapes, operator
+from tinykit.ops.update import trained_name
 from tinykit.passes import simplify
 from tinykit.schedule import Program, schedule
 from tinykit.schedule.parameters import ParameterBlock, parameter_block
@@ -225,7 +226,7 @@ def manifest(source: ModelSource) -> Manifest:
                     "shape": t.shape,
                     "offset": block.offsets[t.name],
                     "bytes": t.bytes,
-                    "layer": t.name.removesuffix("/residual").rsplit("/", 1)[0],
+                    "layer": trained_name(t.name).rsplit("/", 1)[0],
                 }
             )
             for t in block.tensors

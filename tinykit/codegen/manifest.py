@@ -12,7 +12,7 @@ from tinykit.errors import UsageError
 
 FORMAT = 1
 
-Role = Literal["weights", "bias", "residual", "bias_residual"]
+Role = Literal["weights", "bias", "residual", "bias_residual", "momentum", "bias_momentum"]
 
 
 class _Value(BaseModel):

@@ -10,6 +10,7 @@ from tinykit.codegen.constants import Constants, number, wrapped
 from tinykit.codegen.cstruct import struct_types
 from tinykit.codegen.emit import FunctionBody, port_macros
 from tinykit.ir import Tensor
+from tinykit.ops.update import is_state
 
 if TYPE_CHECKING:
     from tinykit.codegen.generate import Compiled
@@ -35,7 +36,7 @@ class ModelSource:
     @property
     def trained(self) -> tuple[list[Tensor], list[Tensor]]:
         """(biases, weights) that learn."""
-        tensors = [t for t in self.compiled.block.tensors if not t.name.endswith("/residual")]
+        tensors = [t for t in self.compiled.block.tensors if not is_state(t.name)]
         return (
             [t for t in tensors if t.dtype == "int32"],
             [t for t in tensors if t.dtype != "int32"],
@@ -231,9 +232,8 @@ def _training_constants(source: ModelSource) -> list[str]:
             for tensor in tensors:
                 residual = block.offsets.get(f"{tensor.name}/residual")
                 left = "NULL" if residual is None else f"{p}_block + {residual}"
-                rows.append(
-                    f"    {{{p}_block + {block.offsets[tensor.name]}, {left}, {tensor.stored_size}}},"
-                )
+                used = f"{p}_block + {block.offsets[tensor.name]}"
+                rows.append(f"    {{{used}, {left}, {tensor.stored_size}}},")
             parts += [f"static const tk_trained {tables[role]}[{len(tensors)}] = {{", *rows, "};"]
     biases, weights = source.trained
     parts += [

@@ -25,9 +25,12 @@ class Step:
     index: int = 0  # number of the step, from 0
     loss: float = 0.0
     prediction: int = -1
-    rate: float = 0.0  # float32 learning rate times the step's gradient normalisation
+    accumulate: int = 1
+    rate: float = 0.0  # float32 learning rate / accumulate * the step's gradient normalisation
     normalisation: float = 1.0  # the power of two by which the loss gradient was divided
     saturations: int = 0
+    updated: int = 0  # weights and biases that this step changed
+    first: bool = True  # no earlier sample of this accumulation has updated anything
 
 
 @dataclass

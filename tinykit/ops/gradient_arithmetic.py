@@ -79,11 +79,15 @@ def hash_base(seed: int, step: int, tensor: int) -> int:
 
 
 def hash_numbers(base: int, count: int) -> Array:
-    """uint32 random numbers 0 … count-1: murmur3's finalizer over base + index * odd."""
-    x = (base + np.arange(count, dtype=np.uint64) * 0x9E3779B1) & 0xFFFFFFFF
-    x ^= x >> np.uint64(16)
+    """uint32 random numbers 0 … count-1: a hash of base + index * odd."""
+    return mixed((base + np.arange(count, dtype=np.uint64) * 0x9E3779B1) & 0xFFFFFFFF)
+
+
+def mixed(x: Array) -> Array:
+    """murmur3's finalizer, of uint32 numbers in uint64."""
+    x = x ^ (x >> np.uint64(16))
     x = (x * 0x85EBCA6B) & 0xFFFFFFFF
-    x ^= x >> np.uint64(13)
+    x = x ^ (x >> np.uint64(13))
     x = (x * 0xC2B2AE35) & 0xFFFFFFFF
     return np.asarray(x ^ (x >> np.uint64(16)), np.uint64)
 

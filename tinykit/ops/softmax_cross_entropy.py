@@ -49,11 +49,12 @@ class SoftmaxCrossEntropy(Operator[Attributes]):
         largest = max(abs(d) for d in difference)
         shape = run.graph[op.outputs[0]].shape
         if largest < F(2.0**-100):
-            step.normalisation, step.rate = 1.0, 0.0
+            step.normalisation, step.rate = 0.0, 0.0
             return (np.zeros(shape, np.float64 if run.real else np.int16),)
         k = normalisation_exponent(largest)
         step.normalisation = math.ldexp(1.0, k)
-        step.rate = float(F(step.learning_rate) * F(step.normalisation))
+        rate = F(step.learning_rate) / F(step.accumulate)
+        step.rate = float(rate * F(step.normalisation))
         if run.real:
             return (np.array([float(d) / step.normalisation for d in difference]).reshape(shape),)
         up = F(math.ldexp(1.0, -GRADIENT_EXPONENT - k))

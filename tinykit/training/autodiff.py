@@ -92,8 +92,16 @@ class GraphTape:
         number = len(self.trained)
         self.trained.append(parameter)
         optimizer = self.optimizer
-        rule = UpdateRule(number, optimizer.seed, optimizer.rounding, optimizer.accumulate)
-        updates = (parameter, *self._residual(parameter))
+        rule = UpdateRule(
+            tensor=number,
+            seed=optimizer.seed,
+            rounding=optimizer.rounding,
+            accumulate=optimizer.accumulate,
+            momentum=optimizer.momentum,
+            weight_decay=optimizer.weight_decay,
+        )
+        states = [self._state(parameter, state, "int16") for state in rule.states]
+        updates = (parameter, *self._residual(parameter), *states)
         self.kept.update(name for name in inputs if name in self.graph.tensors)
         self.ops.append(
             Op(
@@ -128,11 +136,15 @@ class GraphTape:
             dtype = "int16" if weights else "int32"
         elif optimizer.master == "int8":
             return ()
-        name = f"{parameter}/residual"
+        return (self._state(parameter, "residual", dtype),)
+
+    def _state(self, parameter: str, state: str, dtype: DType) -> str:
+        """A tensor that lies beside a trained one, element by element."""
+        tensor, name = self.graph[parameter], f"{parameter}/{state}"
         self.tensors[name] = Tensor(
             name, tensor.shape, dtype, storage="parameters", order=tensor.order
         )
-        return (name,)
+        return name
 
     def _fresh(self, base: str) -> str:
         taken = self.tensors.keys() | {op.name for op in self.ops}
@@ -203,11 +215,11 @@ def differentiate(graph: Graph, optimizer: Optimizer) -> Graph:
     for name in tape.trained:
         if not any(name in op.updates for op in ops):
             raise PlanError(f"{graph.name}: parameter {name} is never updated")
-    residuals = {
+    states = {
         t.name: t.with_data(np.zeros(t.shape, np.dtype(t.dtype)))
         if t.storage == "parameters"
         else t
         for t in tape.tensors.values()
     }
-    tensors = {**forward.tensors, **residuals}
+    tensors = {**forward.tensors, **states}
     return replace(forward, tensors=tensors, ops=tuple(ops)).pruned().check()

@@ -42,6 +42,9 @@ class _Section(BaseModel):
 class Optimizer(_Section):
     """SGD in the real domain; one learning rate means the same as in float training.
 
+    momentum: of the gradients; costs 2 bytes for each weight and bias that learns.
+    weight_decay: each update takes learning rate * weight_decay of every trained weight (not of
+            biases), beside the gradient (decoupled).
     schedule: "constant"; "linear" or "cosine" from learning_rate to 0 over total_steps.
     warmup_steps: the rate grows linearly from 0 during the first steps.
     accumulate: samples whose mean gradient makes one update of the weights in use.
@@ -49,6 +52,8 @@ class Optimizer(_Section):
     """
 
     learning_rate: float = Field(0.01, gt=0, le=100)
+    momentum: float = Field(0.0, ge=0, le=0.999)
+    weight_decay: float = Field(0.0, ge=0, le=1)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = Field(0, ge=0)
     total_steps: int = Field(0, ge=0)

@@ -22,6 +22,7 @@ class ReferenceTrainer:
     parameters: dict[str, Array] = field(default_factory=dict)
     steps: int = 0
     pending: int = 0
+    begun: int = 0  # of the pending ones, those that updated
     saturations: int = 0
 
     def __post_init__(self) -> None:
@@ -34,22 +35,28 @@ class ReferenceTrainer:
 
     def step(self, sample: Array, label: int) -> Step:
         """One sample; the returned step holds loss and prediction before the update."""
-        rate = float(np.float32(learning_rate(self.optimizer, self.steps)))
-        rate = float(np.float32(rate) / np.float32(self.optimizer.accumulate))
-        step = Step(label, rate, self.steps, saturations=self.saturations)
+        step = Step(
+            label,
+            learning_rate(self.optimizer, self.steps),
+            self.steps,
+            accumulate=self.optimizer.accumulate,
+            saturations=self.saturations,
+            first=self.begun == 0,
+        )
         inputs = {self.graph.inputs[0]: sample}
         run = evaluate(self.graph, inputs, parameters=self.parameters, step=step)
         self.parameters = {name: run[name] for name in self.parameters}
         self.steps += 1
         self.saturations = step.saturations
         self.pending += 1
+        self.begun += 1
         if self.pending == self.optimizer.accumulate:
             self.apply()
         return step
 
     def apply(self) -> None:
         """End an accumulation: bring the planes in use up to their masters."""
-        self.pending = 0
+        self.pending = self.begun = 0
         for name, used in self.parameters.items():
             residual = self.parameters.get(f"{name}/residual")
             if residual is None or self.optimizer.accumulate == 1:

@@ -2,7 +2,7 @@
 #include "conv_block.h"
 #include "gradient.h"
 #include "lanes.h"
-#include "master.h"
+#include "optimizer.h"
 #include "taps.h"
 
 /* Products of int16 and int8 that an int32 surely holds: 510 * 2^15 * 2^7 < 2^31. */
@@ -166,30 +166,43 @@ static void weight_gradients(const tk_conv2d_update *conv, const int16_t *g, con
     }
 }
 
-/* Updates the n weights of output channel o at positions at, at + 1, … */
-static void update_weights(const tk_conv2d_update *conv, const tk_trainer *trainer, tk_rate rate,
-                           int32_t o, int32_t at, int32_t n, const int64_t total[4]) {
+/* Updates the n weights of output channel o at positions at, at + 1, …; u: NULL for plain SGD. */
+static inline void update_weights(const tk_conv2d_update *conv, tk_trainer *trainer,
+                                  const tk_updating *u, tk_rate rate, int32_t o, int32_t at,
+                                  int32_t n, const int64_t total[4]) {
     const tk_update *update = conv->update;
     const tk_window *w = conv->window;
     const int32_t row = (int32_t)w->kernel_height * w->kernel_width * conv->split;
     const int32_t first = (o >> 1) * tk_pair_bytes(row); /* of the pair */
     const uint32_t base = tk_noise_base(update->seed, trainer->step, update->tensor);
+    uint32_t updated = 0;
     for (int32_t k = at; k < at + n; k++) {
         const int32_t acc = (int32_t)tk_shift_round(total[k - at], conv->fold_shift);
-        const uint32_t noise = tk_noise(base, (uint32_t)(o * row + k));
-        tk_weight_update(update, first + weight_place(o, k),
-                         tk_delta(acc, rate, update->stochastic, noise));
+        const int32_t place = first + weight_place(o, k);
+        const uint32_t number = (uint32_t)(o * row + k);
+        if (u != NULL) {
+            tk_updating_weight(u, rate, place, number, acc);
+            continue;
+        }
+        const int32_t delta = tk_delta(acc, rate, update->stochastic, tk_noise(base, number));
+        tk_weight_update(update, place, delta);
+        updated += delta != 0;
     }
+    trainer->updated += updated;
 }
 
-void tk_conv2d_update_s16(const tk_conv2d_update *conv, const int16_t *gradient, const int8_t *x,
-                          const tk_trainer *trainer) {
+/* In line, so that plain SGD pays nothing for what it does without. */
+static inline __attribute__((always_inline)) void update_all(const tk_conv2d_update *conv,
+                                                             const int16_t *gradient,
+                                                             const int8_t *x, tk_trainer *trainer,
+                                                             const tk_updating *u) {
     const tk_window *w = conv->window;
     const int32_t split = conv->split;
+    const float step_rate = u == NULL ? trainer->rate : u->rate;
     for (int32_t o = 0; o < conv->output_channels;) {
         const int pair = o + 1 < conv->output_channels;
-        const tk_rate rate = tk_update_rate(conv->update, trainer, o);
-        const tk_rate next = tk_update_rate(conv->update, trainer, o + pair);
+        const tk_rate rate = tk_update_rate(conv->update, step_rate, o);
+        const tk_rate next = tk_update_rate(conv->update, step_rate, o + pair);
         int32_t at = 0;
         for (int32_t ky = 0; ky < w->kernel_height; ky++) {
             for (int32_t kx = 0; kx < w->kernel_width; kx++) {
@@ -197,9 +210,9 @@ void tk_conv2d_update_s16(const tk_conv2d_update *conv, const int16_t *gradient,
                     const int32_t n = split - i >= 4 ? 4 : 1;
                     int64_t total[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
                     weight_gradients(conv, gradient + o, x + i, ky, kx, pair, n, total);
-                    update_weights(conv, trainer, rate, o, at, n, total[0]);
+                    update_weights(conv, trainer, u, rate, o, at, n, total[0]);
                     if (pair) {
-                        update_weights(conv, trainer, next, o + 1, at, n, total[1]);
+                        update_weights(conv, trainer, u, next, o + 1, at, n, total[1]);
                     }
                     i += n;
                     at += n;
@@ -208,4 +221,15 @@ void tk_conv2d_update_s16(const tk_conv2d_update *conv, const int16_t *gradient,
         }
         o += 1 + pair;
     }
+}
+
+void tk_conv2d_update_s16(const tk_conv2d_update *conv, const int16_t *gradient, const int8_t *x,
+                          tk_trainer *trainer) {
+    update_all(conv, gradient, x, trainer, NULL);
+}
+
+void tk_conv2d_update_state_s16(const tk_conv2d_update *conv, const int16_t *gradient,
+                                const int8_t *x, tk_trainer *trainer) {
+    const tk_updating u = tk_updating_begin(conv->update, trainer);
+    update_all(conv, gradient, x, trainer, &u);
 }

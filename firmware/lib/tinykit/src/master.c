@@ -1,5 +1,6 @@
 #include "master.h"
 
+#include "optimizer.h"
 #include "scalar.h"
 
 tk_rate tk_rate_of(float rate) {
@@ -25,10 +26,19 @@ int16_t tk_channel_multiplier(float scale, int32_t multiplier, int32_t shift) {
     return (int16_t)tk_min(rounded, INT16_MAX);
 }
 
-tk_rate tk_update_rate(const tk_update *update, const tk_trainer *trainer, int32_t channel) {
+tk_rate tk_update_rate(const tk_update *update, float rate, int32_t channel) {
     const int32_t c = update->per_channel ? channel : 0;
     const float real = real_multiplier(update->multiplier[c], update->multiplier_shift[c]);
-    return tk_rate_of(real > 0.0f ? trainer->rate * (update->constant / real) : 0.0f);
+    return tk_rate_of(real > 0.0f ? rate * (update->constant / real) : 0.0f);
+}
+
+int32_t tk_weight_master(const tk_update *update, int32_t index) {
+    const int32_t used = ((const int8_t *)update->used)[index];
+    if (update->residual == NULL) {
+        return used;
+    }
+    return used * 256 + (update->accumulate ? ((const int16_t *)update->residual)[index]
+                                            : ((const int8_t *)update->residual)[index]);
 }
 
 void tk_weight_update(const tk_update *update, int32_t index, int32_t delta) {
@@ -60,7 +70,7 @@ static int64_t roll_bias(int32_t *used, int64_t residual) {
     return master - (int64_t)*used * 256;
 }
 
-static void bias_step(const tk_update *update, uint32_t index, int32_t delta) {
+void tk_bias_step(const tk_update *update, uint32_t index, int32_t delta) {
     int32_t *used = (int32_t *)update->used + index;
     if (update->residual == NULL) {
         *used = (int32_t)tk_clamp(*used - delta, -TK_BIAS_LIMIT, TK_BIAS_LIMIT);
@@ -74,18 +84,33 @@ static void bias_step(const tk_update *update, uint32_t index, int32_t delta) {
     }
 }
 
-void tk_bias_update_s16(const tk_bias_update *bias, const int16_t *gradient,
-                        const tk_trainer *trainer) {
+static int32_t bias_gradient(const tk_bias_update *bias, const int16_t *gradient, uint32_t c) {
+    int32_t acc = 0;
+    const int16_t *g = gradient + c;
+    for (uint32_t p = 0; p < bias->pixels; p++, g += bias->channels) {
+        acc += *g;
+    }
+    return acc;
+}
+
+void tk_bias_update_s16(const tk_bias_update *bias, const int16_t *gradient, tk_trainer *trainer) {
     const tk_update *update = bias->update;
     const uint32_t base = tk_noise_base(update->seed, trainer->step, update->tensor);
     for (uint32_t c = 0; c < bias->channels; c++) {
-        int32_t acc = 0;
-        const int16_t *g = gradient + c;
-        for (uint32_t p = 0; p < bias->pixels; p++, g += bias->channels) {
-            acc += *g;
-        }
-        const tk_rate rate = tk_update_rate(update, trainer, (int32_t)c);
-        bias_step(update, c, tk_delta(acc, rate, update->stochastic, tk_noise(base, c)));
+        const int32_t acc = bias_gradient(bias, gradient, c);
+        const tk_rate rate = tk_update_rate(update, trainer->rate, (int32_t)c);
+        const int32_t delta = tk_delta(acc, rate, update->stochastic, tk_noise(base, c));
+        trainer->updated += delta != 0;
+        tk_bias_step(update, c, delta);
+    }
+}
+
+void tk_bias_update_state_s16(const tk_bias_update *bias, const int16_t *gradient,
+                              tk_trainer *trainer) {
+    const tk_updating u = tk_updating_begin(bias->update, trainer);
+    for (uint32_t c = 0; c < bias->channels; c++) {
+        const tk_rate rate = tk_update_rate(u.update, u.rate, (int32_t)c);
+        tk_updating_bias(&u, rate, c, bias_gradient(bias, gradient, c));
     }
 }
 
@@ -103,6 +128,7 @@ static void apply_weights(const tk_trained *weights) {
 
 void tk_parameters_apply(const tk_parameters *p) {
     p->trainer->pending = 0;
+    p->trainer->begun = 0;
     if (p->optimizer->accumulate <= 1) {
         return;
     }

@@ -33,7 +33,10 @@ tk_status tk_step_begin(const tk_parameters *p, const tk_target *target, tk_step
         step->status = TK_ERROR_ARGUMENT;
         return TK_ERROR_ARGUMENT;
     }
-    trainer->rate = learning_rate(p->optimizer, trainer->step) / (float)p->optimizer->accumulate;
+    trainer->learning_rate = learning_rate(p->optimizer, trainer->step);
+    trainer->rate = trainer->learning_rate / (float)p->optimizer->accumulate;
+    trainer->normalisation = 1.0f;
+    trainer->updated = 0;
     return TK_OK;
 }
 
@@ -41,6 +44,7 @@ void tk_step_end(const tk_parameters *p, tk_step *step) {
     tk_trainer *trainer = p->trainer;
     trainer->step++;
     trainer->pending++;
+    trainer->begun++;
     if (trainer->pending >= p->optimizer->accumulate) {
         tk_parameters_apply(p);
     }
@@ -56,12 +60,13 @@ void tk_parameters_reset(const tk_parameters *p) {
     for (; i < p->block_bytes; i++) {
         p->block[i] = 0;
     }
-    *p->trainer = (tk_trainer){0, 0, 0, 0.0f};
+    *p->trainer = (tk_trainer){0};
 }
 
-/* The saved form: "TKP1", identity, step, pending, saturations, block bytes, block, CRC-32. */
-#define MAGIC 0x31504B54u
-#define HEADER_WORDS 5u
+/* The saved form: "TKP2", step, pending, begun, saturations, block bytes, identity, block, CRC-32.
+ */
+#define MAGIC 0x32504B54u
+#define HEADER_WORDS 6u
 #define HEADER_BYTES (16u + 4u * HEADER_WORDS)
 _Static_assert(HEADER_BYTES + 4u <= TK_SAVE_OVERHEAD, "TK_SAVE_OVERHEAD is too small");
 
@@ -83,8 +88,12 @@ size_t tk_parameters_save(const tk_parameters *p, uint8_t *out, size_t bytes) {
     for (size_t i = 0; i < TK_SAVE_OVERHEAD; i++) {
         out[i] = 0;
     }
-    const uint32_t header[HEADER_WORDS] = {MAGIC, p->trainer->step, p->trainer->pending,
-                                           p->trainer->saturations, p->block_bytes};
+    const uint32_t header[HEADER_WORDS] = {MAGIC,
+                                           p->trainer->step,
+                                           p->trainer->pending,
+                                           p->trainer->begun,
+                                           p->trainer->saturations,
+                                           p->block_bytes};
     for (uint32_t i = 0; i < HEADER_WORDS; i++) {
         put32(out + 4 * i, header[i]);
     }
@@ -112,7 +121,7 @@ tk_status tk_parameters_load(const tk_parameters *p, const uint8_t *in, size_t b
             return TK_ERROR_MODEL;
         }
     }
-    if (bytes != needed || get32(in + 16) != p->block_bytes) {
+    if (bytes != needed || get32(in + 4 * (HEADER_WORDS - 1u)) != p->block_bytes) {
         return TK_ERROR_SIZE;
     }
     if (get32(in + needed - 4) != tk_crc32(0, in, needed - 4)) {
@@ -122,6 +131,9 @@ tk_status tk_parameters_load(const tk_parameters *p, const uint8_t *in, size_t b
     for (uint32_t i = 0; i < p->block_bytes; i++) {
         p->block[i] = block[i];
     }
-    *p->trainer = (tk_trainer){get32(in + 4), get32(in + 8), get32(in + 12), 0.0f};
+    *p->trainer = (tk_trainer){.step = get32(in + 4),
+                               .pending = get32(in + 8),
+                               .begun = get32(in + 12),
+                               .saturations = get32(in + 16)};
     return TK_OK;
 }

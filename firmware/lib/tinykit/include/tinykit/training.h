@@ -15,8 +15,12 @@ extern "C" {
 typedef struct {
     uint32_t step;        /* steps done */
     uint32_t pending;     /* samples of the running accumulation */
-    uint32_t saturations; /* gradient values clamped to int16 */
-    float rate;           /* this step's learning rate, times the gradients' normalisation */
+    uint32_t begun;       /* those of them that updated something */
+    uint32_t saturations; /* gradients and states of the optimizer clamped to int16 */
+    uint32_t updated;     /* weights and biases that this step changed */
+    float rate;           /* this step's for plain SGD: of a sample's normalised gradients */
+    float learning_rate;  /* this step's, of the mean of the samples' gradients */
+    float normalisation;  /* gradients were divided by it */
 } tk_trainer;
 
 /* The optimizer; schedule: 0 constant, 1 linear, 2 cosine down to zero over total_steps. */
@@ -47,11 +51,21 @@ typedef struct {
     uint32_t bias_count, weight_count;
 } tk_parameters;
 
+/* What an optimizer beyond plain SGD keeps of one parameter, in the order of its elements. */
+typedef struct {
+    int16_t *momentum; /* NULL: none */
+    float gradient;    /* momentum's units times 2^15, per unit of the accumulator */
+    float decay;       /* weight decay */
+    uint16_t factor;   /* the momentum's, times 2^15 */
+} tk_update_state;
+
 /* How one parameter follows its gradient: by trainer.rate * constant / M update units per unit of
- * the accumulator, where M = multiplier * 2^(multiplier_shift - 31) is the forward pass's. */
+ * the accumulator, where M = multiplier * 2^(multiplier_shift - 31) is the forward pass's; with
+ * momentum by trainer.learning_rate * constant / M per 2^-15 of its unit. */
 typedef struct {
     void *used;
-    void *residual; /* NULL: int8 weights updated in place */
+    void *residual;               /* NULL: int8 weights updated in place */
+    const tk_update_state *state; /* NULL: plain SGD */
     const int32_t *multiplier;
     const int8_t *multiplier_shift;
     float constant;
@@ -141,7 +155,9 @@ typedef struct {
     uint8_t fold_shift;
 } tk_conv2d_update;
 void tk_conv2d_update_s16(const tk_conv2d_update *conv, const int16_t *gradient, const int8_t *x,
-                          const tk_trainer *trainer);
+                          tk_trainer *trainer);
+void tk_conv2d_update_state_s16(const tk_conv2d_update *conv, const int16_t *gradient,
+                                const int8_t *x, tk_trainer *trainer);
 
 /* m multiplies the finished sum.  scratch: 8 * KH * KW + 6 * O bytes. */
 typedef struct {
@@ -166,15 +182,18 @@ typedef struct {
     uint8_t fold_shift;
 } tk_depthwise_update;
 void tk_depthwise_update_s16(const tk_depthwise_update *conv, const int16_t *gradient,
-                             const int8_t *x, const tk_trainer *trainer);
+                             const int8_t *x, tk_trainer *trainer);
+void tk_depthwise_update_state_s16(const tk_depthwise_update *conv, const int16_t *gradient,
+                                   const int8_t *x, tk_trainer *trainer);
 
 typedef struct {
     const tk_update *update;
     uint32_t pixels;
     uint16_t channels;
 } tk_bias_update;
-void tk_bias_update_s16(const tk_bias_update *bias, const int16_t *gradient,
-                        const tk_trainer *trainer);
+void tk_bias_update_s16(const tk_bias_update *bias, const int16_t *gradient, tk_trainer *trainer);
+void tk_bias_update_state_s16(const tk_bias_update *bias, const int16_t *gradient,
+                              tk_trainer *trainer);
 
 #ifdef __cplusplus
 }
