@@ -52,6 +52,10 @@ def main() -> int:
         return 130
 
 
+def _say(what: str) -> None:
+    print(f"{what} …", file=sys.stderr, flush=True)
+
+
 def _run(options: argparse.Namespace, work: Path) -> int:
     board = load_board(options.board)
     if board.qemu is None:
@@ -63,11 +67,11 @@ def _run(options: argparse.Namespace, work: Path) -> int:
     for name, path in models.items():
 
         def say(what: str, name: str = name) -> None:
-            print(f"{name} on {board.name}: {what} …", file=sys.stderr, flush=True)
+            _say(f"{name} on {board.name}: {what}")
 
         results.append(measure(path, board, work / name, name=name, say=say))
     held = verdicts(board.cpu, results) if options.bars else []
-    others = peers.run(board, work, models) if options.peers else []
+    others = peers.run(board, work, models, _say) if options.peers else []
     if options.json:
         print(json.dumps(tables.data(board, results, held, others), indent=2))
     else:

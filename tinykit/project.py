@@ -126,12 +126,24 @@ class Project:
 
     # --- what it names ------------------------------------------------------------------------
 
+    def imported(self) -> Graph:
+        """The model as its file has it."""
+        from tinykit.importers import load_model
+
+        return load_model(self.model_path)
+
     def graph(self) -> Graph:
         """The imported model, simplified."""
-        from tinykit.importers import load_model
         from tinykit.passes import simplify
 
-        return simplify(load_model(self.model_path))
+        return simplify(self.imported())
+
+    def learning_layers(self) -> frozenset[str]:
+        """The names of the layers that the project's plan trains; none without a plan."""
+        from tinykit.training.plan import learning
+
+        plan = self.plan()
+        return frozenset() if plan is None else learning(plan.resolve(self.graph()))
 
     def plan(self) -> Plan | None:
         """The update plan, None for firmware that only infers."""

@@ -132,6 +132,8 @@ TABLES = {
     "cortex-m0plus": Published(CortexM0Plus(), "Cortex-M0+ TRM, DDI 0484C, table 3-1"),
 }
 
+UNALIGNED = "(32-bit jump targets off a word)"  # their cycles belong to no one instruction
+
 LEFT_OUT = (
     "left out: wait states, bus contention, unaligned accesses; branches count as taken as often "
     "as they were; the rules for what the tables leave open are in bench/measuring/cycles.py"
@@ -144,20 +146,36 @@ def published(cpu: str) -> Published | None:
     return TABLES.get(cpu)
 
 
-def cycles(blocks: Iterable[Block], image: Image, timing: Timing) -> dict[Layer, int]:
-    """Cycles by layer."""
+@dataclass(frozen=True)
+class Tally:
+    """Cycles by layer; and executions and cycles by instruction: the histogram they come from."""
+
+    by_layer: dict[Layer, int]
+    by_name: dict[str, tuple[int, int]]
+
+
+def tally(blocks: Iterable[Block], image: Image, timing: Timing) -> Tally:
+    """What executed blocks cost. A taken jump's refill is counted with the jump."""
     decoded: dict[tuple[int, int], Sequence[Instruction]] = {}
-    sums: dict[Layer, int] = {}
+    layers: dict[Layer, int] = {}
+    names: dict[str, tuple[int, int]] = {}
+
+    def add(layer: Layer, name: str, executed: int, cycles: int) -> None:
+        layers[layer] = layers.get(layer, 0) + cycles
+        before = names.get(name, (0, 0))
+        names[name] = (before[0] + executed, before[1] + cycles)
+
     for block in blocks:
         key = (block.address, block.instructions)
         if key not in decoded:
             decoded[key] = decode(image, *key)
-        run = decoded[key]
-        before = (None, *run[:-1])
-        once = sum(timing.cost(one, prior) for one, prior in zip(run, before, strict=True))
-        total = once * block.executed + timing.leave(run[-1]) * block.left
-        sums[block.layer] = sums.get(block.layer, 0) + total + timing.enter(run[0]) * block.entered
-    return sums
+        run, times = decoded[key], block.executed
+        for one, before in zip(run, (None, *run[:-1]), strict=True):
+            add(block.layer, one.name, times, timing.cost(one, before) * times)
+        add(block.layer, run[-1].name, 0, timing.leave(run[-1]) * block.left)
+        if late := timing.enter(run[0]) * block.entered:
+            add(block.layer, UNALIGNED, 0, late)
+    return Tally(layers, names)
 
 
 def decode(image: Image, address: int, count: int) -> list[Instruction]:

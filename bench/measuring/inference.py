@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.measuring.counting import AROUND, GENERATED, Layer, Run, count
-from bench.measuring.cycles import cycles, published
+from bench.measuring.cycles import Tally, published, tally
 from bench.measuring.golden import tflm_outputs
 from bench.measuring.markers import find_markers
 from bench.measuring.memory import Footprint, footprint
@@ -43,7 +43,9 @@ class Measured:
     """What one inference takes; None for cycles where no table is published for the core.
 
     `macs` are those of the model as published, `macs_left` those that remain after the passes.
-    `exact` says whether the outputs for all `samples` samples are TensorFlow Lite Micro's.
+    `samples` are the instructions of each sample, `instructions` those of the first; `exact` says
+    whether the outputs for all of them are TensorFlow Lite Micro's.
+    `histogram`: executions and cycles by instruction, empty without a table.
     `schedule` describes the ops in order, with the bytes of the arena that they use.
     """
 
@@ -56,9 +58,10 @@ class Measured:
     instructions: int
     cycles: int | None
     layers: tuple[LayerCost, ...]
+    histogram: dict[str, tuple[int, int]]
     memory: Footprint
     exact: bool
-    samples: int
+    samples: tuple[int, ...]
 
 
 def measure(
@@ -103,7 +106,7 @@ def measure(
     say("comparing with TensorFlow Lite Micro")
     golden = tflm_outputs(path, samples)
     table = published(board.cpu)
-    clocked = cycles(runs[0].blocks, image, table.timing) if table else None
+    clocked = tally(runs[0].blocks, image, table.timing) if table else None
     return Measured(
         name=compiled.name,
         board=board.name,
@@ -112,13 +115,14 @@ def measure(
         macs=_macs(graph),
         macs_left=_macs(compiled.infer.graph),
         instructions=runs[0].instructions,
-        cycles=sum(clocked.values()) if clocked is not None else None,
+        cycles=sum(clocked.by_layer.values()) if clocked else None,
         layers=tuple(_layers(compiled, runs[0], clocked)),
+        histogram=clocked.by_name if clocked else {},
         memory=footprint(firmware, manifest),
         exact=all(
             np.array_equal(run.outputs, right) for run, right in zip(runs, golden, strict=True)
         ),
-        samples=len(samples),
+        samples=tuple(run.instructions for run in runs),
     )
 
 
@@ -126,7 +130,7 @@ def _macs(graph: Graph) -> int:
     return sum(operator(op.kind).cost(graph, op).macs for op in graph.ops)
 
 
-def _layers(compiled: Compiled, run: Run, clocked: dict[Layer, int] | None) -> Sequence[LayerCost]:
+def _layers(compiled: Compiled, run: Run, clocked: Tally | None) -> Sequence[LayerCost]:
     counts = run.by_layer()
     graph = compiled.infer.graph
     named: list[tuple[Layer, str, str, int]] = [
@@ -135,6 +139,8 @@ def _layers(compiled: Compiled, run: Run, clocked: dict[Layer, int] | None) -> S
     ]
     named += [(word, word, "", 0) for word in (GENERATED, AROUND)]
     return [
-        LayerCost(name, kind, macs, counts.get(key, 0), clocked.get(key, 0) if clocked else None)
+        LayerCost(
+            name, kind, macs, counts.get(key, 0), clocked.by_layer.get(key, 0) if clocked else None
+        )
         for key, name, kind, macs in named
     ]

@@ -12,6 +12,8 @@ from bench.measuring.peers import Peer
 from tinykit.boards import Board
 from tinykit.report.report import Column, JsonValue, Table, numbers
 
+MOST = 12  # rows of a histogram
+
 
 def data(
     board: Board, results: Sequence[Measured], held: Sequence[Verdict], others: Sequence[Peer]
@@ -54,8 +56,13 @@ def _model(board: Board, result: Measured) -> dict[str, Any]:
         "variable_bytes": memory.variables,
         "stack_bytes": memory.stack,
         "exact": result.exact,
-        "samples": result.samples,
+        "samples": len(result.samples),
+        "instructions_of_samples": list(result.samples),
         "cmsis_nn_instructions": cmsis_nn(board.cpu, result.name),
+        "histogram": {
+            name: {"executed": executed, "cycles": cycles}
+            for name, (executed, cycles) in result.histogram.items()
+        },
         "flags": list(result.flags),
         "schedule": list(result.schedule),
         "layers": [
@@ -73,10 +80,13 @@ def parts(
     found: list[Table | str] = []
     for result in results:
         found += [_layers(result), "schedule:", *(f"  {line}" for line in result.schedule), ""]
+        if result.histogram:
+            found.append(_histogram(result))
     found += [_summary(board, results), _memory(results)]
     if held:
         found.append(_bars(board, held))
-    found += [line for other in others for line in other.lines()]
+    if others:
+        found.append(_peers(results, others))
     table = published(board.cpu)
     found += [
         *(f"flags: {flags}" for flags in dict.fromkeys(f for r in results for f in r.flags)),
@@ -99,6 +109,17 @@ def _layers(result: Measured) -> Table:
     cost = _cost(result.macs_left, result.instructions, result.cycles)
     total = ("total", "", f"{result.macs_left:,}", *cost)
     return Table(columns, rows, f"{result.name} on {result.board}", total)
+
+
+def _histogram(result: Measured) -> Table:
+    """The instructions that cost most; what is above one cycle each is where cycles can be won."""
+    columns = (Column("instruction"), *numbers("executed", "cycles", "beyond 1 each"))
+    costly = sorted(result.histogram.items(), key=lambda item: -item[1][1])
+    rows = tuple(
+        (name, f"{executed:,}", f"{cycles:,}", f"{cycles - executed:,}")
+        for name, (executed, cycles) in costly[:MOST]
+    )
+    return Table(columns, rows, f"{result.name}: the {MOST} instructions that cost most")
 
 
 def _cost(macs: int, instructions: int, cycles: int | None) -> tuple[str, str, str]:
@@ -132,7 +153,7 @@ def _summary(board: Board, results: Sequence[Measured]) -> Table:
                 *([f"{result.macs_left:,}"] if folded else []),
                 *_cost(result.macs, result.instructions, result.cycles),
                 *map(_number, (memory.arena, memory.sram, memory.flash_code, memory.flash_weights)),
-                f"yes, {result.samples} samples" if result.exact else "NO",
+                f"yes, {len(result.samples)} samples" if result.exact else "NO",
                 _number(peer),
                 f"{100 * result.instructions / peer:.0f} %" if peer else "",
             )
@@ -160,6 +181,22 @@ def _memory(results: Sequence[Measured]) -> Table:
         for result in results
     )  # fmt: skip
     return Table(columns, rows, "memory, bytes")
+
+
+def _peers(results: Sequence[Measured], others: Sequence[Peer]) -> Table:
+    """Engines from PyPI; beside each count, ours as a share of it."""
+    own = {result.name: result.instructions for result in results}
+    columns = (
+        Column("engine"),
+        Column("model"),
+        *numbers("instructions", "ours of its"),
+        Column("said"),
+    )
+    rows = []
+    for peer in others:
+        share = f"{100 * own[peer.model] / peer.instructions:.0f} %" if peer.instructions else ""
+        rows.append((peer.engine, peer.model, _number(peer.instructions), share, peer.said))
+    return Table(columns, tuple(rows), "peers from PyPI")
 
 
 def _bars(board: Board, held: Sequence[Verdict]) -> Table:

@@ -38,6 +38,8 @@ def test_layers_sum_to_the_total(kws: Measured) -> None:
     assert sum(layer.instructions for layer in kws.layers) == kws.instructions
     assert kws.cycles is not None
     assert sum(layer.cycles or 0 for layer in kws.layers) == kws.cycles
+    assert sum(executed for executed, _ in kws.histogram.values()) == kws.instructions
+    assert sum(cycles for _, cycles in kws.histogram.values()) == kws.cycles
     assert sum(layer.macs for layer in kws.layers) == kws.macs_left
     assert kws.cycles > kws.instructions
     for layer in kws.layers:

@@ -151,7 +151,7 @@ def test_section_is_the_bound(build: Build, toolchain: str) -> None:
 
 
 @pytest.mark.parametrize("toolchain", ["", "zig"])
-@pytest.mark.parametrize("board", ["mps2_an386", "netduinoplus2"])
+@pytest.mark.parametrize("board", ["mps2_an386", "netduinoplus2", "mps2_an385_m0plus"])
 def test_device_never_uses_more(build: Build, learner: Learner, board: str, toolchain: str) -> None:
     """The high-water mark of a device that has inferred, learnt, saved and loaded."""
     from tinykit.boards import load_board

@@ -25,13 +25,28 @@ def test_costs_of_reference_models(
     assert run(["inspect", str(shared / "models" / "mlperf_tiny" / name), "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     macs, outputs = MODELS[name]
-    assert report["macs"] == macs == sum(layer["macs"] for layer in report["layers"])
+    assert report["file"]["macs"] == macs
+    assert report["macs"] == sum(layer["macs"] for layer in report["layers"])
+    for total, key in (("macs", "macs"), ("flash", "flash")):
+        assert report[total] == report["file"][key] - sum(p[key] for p in report["passes"])
+    assert len(report["layers"]) == report["file"]["ops"] - sum(p["ops"] for p in report["passes"])
     assert report["outputs"][0]["shape"][-1] == outputs
     assert report["arena"] >= report["arena_bound"] >= max(x["live"] for x in report["layers"])
     needs = {board["board"]: board for board in report["boards"]}
     assert needs["stm32f746"]["fits"]
     assert needs["stm32f746"]["sram"] > report["arena"]
     assert needs["stm32f746"]["flash"] > report["flash"]
+
+
+def test_what_passes_take_away_is_shown(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(shared / "models" / "mlperf_tiny" / "vww_96_int8.tflite")
+    assert run(["inspect", model, "--json"]) == 0
+    effects = {effect["pass"]: effect for effect in json.loads(capsys.readouterr().out)["passes"]}
+    assert effects["fold_channels"]["macs"] > 3_600_000
+    assert effects["fold_channels"]["flash"] > 180_000
+    assert not any(e["ops"] == e["macs"] == e["flash"] == 0 for e in effects.values())
+    assert run(["inspect", model]) == 0
+    assert "fold channels" in capsys.readouterr().out
 
 
 def test_layers_are_shown_with_their_totals(

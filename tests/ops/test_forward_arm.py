@@ -30,6 +30,7 @@ from tests.support.random_models import (
     pad,
     quantize,
     softmax,
+    transpose,
 )
 from tests.support.split import split_weights
 from tests.support.tflite_writer import Graph, write
@@ -41,7 +42,8 @@ pytestmark = pytest.mark.skipif(
 )
 EFFORT = int(os.environ.get("TINYKIT_FUZZ", "1"))
 MANY: tuple[Rule, ...] = (conv2d, depthwise_conv2d, fully_connected)
-OTHERS: tuple[Rule, ...] = (add, average_pool2d, max_pool2d, mean, pad, quantize, softmax)
+OTHERS: tuple[Rule, ...] = (add, average_pool2d, max_pool2d, mean, pad, quantize, softmax,
+                           transpose)  # fmt: skip
 CORES = ("cortex-m0", "cortex-m3", "cortex-m4", "cortex-m33")
 
 

@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.goldens import tflm
 from tests.support.tflite_writer import Graph as File
 from tests.support.tflite_writer import write
 from tinykit.importers import load_model
-from tinykit.ir import Graph
+from tinykit.ir import Graph, Quantization
 from tinykit.ops.conv2d import Conv2DAttributes
 from tinykit.ops.evaluate import evaluate
 from tinykit.passes import simplify
 from tinykit.passes.dead import remove_dead_ops
-from tinykit.passes.fuse_activation import fuse_activations
+from tinykit.passes.fuse_activation import combined, fuse_activations
 from tinykit.passes.fuse_pad import fuse_pads
 from tinykit.passes.identities import drop_identities, merge_reshapes
 
@@ -157,6 +158,42 @@ def test_activation_moves_through_reshapes(tmp_path: Path) -> None:
     after = fuse_activations(before)
     assert kinds(after) == ["conv2d", "reshape"]
     check(before, after)
+
+
+@pytest.mark.parametrize("value", [3, -100, 127])
+def test_activation_moves_in_front_of_a_pad(value: int, tmp_path: Path) -> None:
+    """What the pad fills in is clamped as well."""
+    net = Net().conv().pad(*ROWS_AND_COLUMNS, value=value).add("RELU6")
+    before = net.graph(tmp_path)
+    after = fuse_activations(before)
+    assert kinds(after) == ["conv2d", "pad"]
+    check(before, after)
+    model = (tmp_path / "net.tflite").read_bytes()
+    x = RANDOM.integers(-128, 128, (1, 6, 6, 2)).astype(np.int8)
+    y = evaluate(after, {after.inputs[0]: x})[after.outputs[0]]
+    np.testing.assert_array_equal(y, tflm(model, x))
+
+
+@pytest.mark.parametrize("builtin", ["MAX_POOL_2D", "AVERAGE_POOL_2D", "ADD"])
+def test_activation_moves_into_pools_and_adds(builtin: str, tmp_path: Path) -> None:
+    net = Net().conv()
+    window: dict[str, float | int] = {"FilterHeight": 2, "FilterWidth": 2}
+    if builtin == "ADD":
+        net.add(builtin, net.x)
+    else:
+        net.add(builtin, options=SAME | window)
+    before = net.add("RELU").graph(tmp_path)
+    after = fuse_activations(before)
+    assert kinds(after) == ["conv2d", builtin.lower().replace("_2d", "2d")]
+    check(before, after)
+
+
+def test_activations_combine_where_one_has_the_range_of_both() -> None:
+    fine, coarse = Quantization.per_tensor(0.01, -128), Quantization.per_tensor(0.1, 3)
+    assert combined("relu6", "relu", coarse) == "relu6"
+    assert combined("none", "relu6", coarse) == "relu6"
+    assert combined("relu_n1_to_1", "relu6", fine) == "relu_n1_to_1"  # there is nothing below 0
+    assert combined("relu_n1_to_1", "relu", coarse) is None  # 0 … 1
 
 
 def test_relu6_behind_a_fused_relu(tmp_path: Path) -> None:

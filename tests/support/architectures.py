@@ -115,6 +115,14 @@ def rows_of_pixels() -> tuple[Network, str]:
     return net, net.reshape(x, (1, 5))
 
 
+def transposed() -> tuple[Network, str]:
+    """Channels first, as models that come from PyTorch have them."""
+    net = Network((1, 3, 8, 9), seed=12, input_zero_point=-20)
+    x = net.conv(net.transpose("x", (0, 2, 3, 1)), 6, (3, 3), (2, 2))
+    x = net.transpose(net.conv(x, 8, (1, 1)), (0, 3, 1, 2))
+    return net, net.dense(net.flatten(net.transpose(x, (0, 2, 1, 3))), 4)
+
+
 Architecture = Callable[[], tuple[Network, str]]
 ARCHITECTURES: tuple[Architecture, ...] = (
     strided,
@@ -129,4 +137,5 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     separate_activations,
     requantized,
     rows_of_pixels,
+    transposed,
 )

@@ -15,7 +15,12 @@ from tinykit.ops.optimizer_arithmetic import STATE_LIMIT
 from tinykit.ops.registry import operator
 from tinykit.ops.update import is_state
 
-COPIES = ("activation_grad", "pad_grad", "reshape")  # ops that keep their input's exponent
+COPIES = (
+    "activation_grad",
+    "pad_grad",
+    "reshape",
+    "transpose",
+)  # ops that keep their input's exponent
 
 
 def extreme(random: np.random.Generator, shape: tuple[int, ...], dtype: str, low: int) -> Array:

@@ -32,7 +32,14 @@ SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 VARIANTS = ("TK_DSP_EMULATED=1",)  # code for cores that this machine does not have
 ROW_FORMS = {
     f"tk_{name}_s8": f"tk_{name}_row_s8"
-    for name in ("conv2d", "depthwise_conv2d", "average_pool2d", "max_pool2d", "pad")
+    for name in (
+        "conv2d",
+        "depthwise_conv2d",
+        "depthwise_conv2d_3x3",
+        "average_pool2d",
+        "max_pool2d",
+        "pad",
+    )
 }
 CTYPES: dict[str, Any] = {
     "int8_t": ctypes.c_int8,
@@ -74,9 +81,7 @@ class Kernels:
         rows: spatial kernels make one row at a time, from a ring of the fewest input rows.
         """
         values: dict[str, Array] = {
-            name: t.stored(t.data).copy()
-            for name, t in graph.tensors.items()
-            if t.data is not None
+            name: t.stored(t.data).copy() for name, t in graph.tensors.items() if t.data is not None
         }
         values[graph.inputs[0]] = x.reshape(graph[graph.inputs[0]].shape).copy()
         for op in graph.ops:

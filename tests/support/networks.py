@@ -24,6 +24,7 @@ from tinykit.ops.registry import check_shapes, operator
 from tinykit.ops.relu import ReluAttributes
 from tinykit.ops.reshape import ReshapeAttributes
 from tinykit.ops.softmax import SoftmaxAttributes
+from tinykit.ops.transpose import TransposeAttributes
 from tinykit.ops.window import same_padding
 
 Pair = tuple[int, int]
@@ -142,6 +143,10 @@ class Network:
 
     def reshape(self, x: str, shape: tuple[int, ...]) -> str:
         return self._op("reshape", (x,), ReshapeAttributes(shape), "none", self.tensors[x].quant)
+
+    def transpose(self, x: str, permutation: tuple[int, ...]) -> str:
+        attributes = TransposeAttributes(permutation)
+        return self._op("transpose", (x,), attributes, "none", self.tensors[x].quant)
 
     def flatten(self, x: str) -> str:
         return self.reshape(x, (1, self.tensors[x].size))

@@ -263,10 +263,21 @@ def reshape(draw: Draw, now: Current) -> None:
     _move(now, y, shape, now.scale, now.zero_point)
 
 
+def transpose(draw: Draw, now: Current) -> None:
+    order = draw(st.permutations(range(len(now.shape))))
+    shape = tuple(now.shape[i] for i in order)
+    permutation = now.graph.constant(np.array(order, np.int32))
+    y = _make(draw, now, shape, now.scale, now.zero_point)
+    now.graph.operator("TRANSPOSE", [now.tensor, permutation], y, None, version=2)
+    _move(now, y, shape, now.scale, now.zero_point)
+
+
 Rule = Callable[[Draw, Current], None]
+SHAPELESS = (fully_connected, add, softmax, quantize, relu, relu6, transpose)  # no batch needed
+Change = Callable[[Graph, np.random.Generator], None]
 SPATIAL: tuple[Rule, ...] = (conv2d, depthwise_conv2d, average_pool2d, max_pool2d)
 ANY_RANK: tuple[Rule, ...] = (fully_connected, add, mean, pad, softmax, quantize, relu, relu6,
-                              reshape)  # fmt: skip
+                              reshape, transpose)  # fmt: skip
 RULES = SPATIAL + ANY_RANK
 
 
@@ -286,8 +297,13 @@ class RandomModel:
 
 
 @st.composite
-def models(draw: Draw, rules: tuple[Rule, ...] = RULES, length: int = 1) -> RandomModel:
-    """A chain of up to `length` operators drawn from `rules`, with three random inputs."""
+def models(
+    draw: Draw, rules: tuple[Rule, ...] = RULES, length: int = 1, change: Change | None = None
+) -> RandomModel:
+    """A chain of up to `length` operators drawn from `rules`, with three random inputs.
+
+    change: what is done to the file before it is written.
+    """
     graph = Graph()
     flat = not any(rule in SPATIAL for rule in rules) and draw(st.booleans())
     if flat:
@@ -305,7 +321,7 @@ def models(draw: Draw, rules: tuple[Rule, ...] = RULES, length: int = 1) -> Rand
             and (len(now.shape) > 1 or r is not mean)
             and (now.scale > SMALLEST_CLAMPED or r not in (relu, relu6))
             and (now.shape[-1] < 500 or r is not softmax)  # TFLM aborts when a sum exceeds 511
-            and (now.shape[0] == 1 or r in (fully_connected, add, softmax, quantize, relu, relu6))
+            and (now.shape[0] == 1 or r in SHAPELESS)
         ]  # fmt: skip
         if not possible or not now.shape:
             break
@@ -314,6 +330,8 @@ def models(draw: Draw, rules: tuple[Rule, ...] = RULES, length: int = 1) -> Rand
     if not graph.operators:
         reshape(draw, now)
         graph.outputs = [now.tensor]
+    if change is not None:
+        change(graph, random)
     uniform = random.integers(-128, 128, shape).astype(np.int8)
     extreme = np.where(random.integers(0, 2, shape) == 0, -128, 127).astype(np.int8)
     narrow = np.clip(random.normal(zero, 8, shape), -128, 127).astype(np.int8)

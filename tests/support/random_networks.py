@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from tests.support.networks import Network
+from tests.support.planted import with_dead_channels
 from tinykit.codegen import Compiled, compile_model
 from tinykit.errors import PlanError
 from tinykit.ir import Array, Graph
@@ -100,7 +101,8 @@ def _pool_window(draw: Draw, net: Network, x: str) -> dict[str, Any]:
     }
 
 
-KINDS = ("conv", "depthwise", "average", "max", "pad", "relu", "fork", "dense", "twice")
+KINDS = ("conv", "depthwise", "average", "max", "pad", "relu", "fork", "dense", "twice",
+         "transpose")  # fmt: skip
 
 
 def _layer(draw: Draw, net: Network, x: str, kind: str) -> str:
@@ -124,6 +126,8 @@ def _layer(draw: Draw, net: Network, x: str, kind: str) -> str:
         return net.relu(x, draw(st.sampled_from(["relu", "relu6"])))
     if kind == "dense":
         return net.dense(x, draw(st.integers(1, 6)), activation)
+    if kind == "transpose":
+        return net.transpose(x, (0, *draw(st.permutations((1, 2, 3)))))
     if kind == "fork":
         left = net.conv(x, channels, (3, 1), activation="none")
         right = x if draw(st.booleans()) else net.depthwise(x, 1, (1, 3), activation="none")
@@ -160,6 +164,8 @@ def trainings(draw: Draw) -> Training:
     net = draw(networks())
     plan = draw(plans())
     source = net.graph(net.ops[-1].outputs[0])
+    if draw(st.booleans()):
+        source = with_dead_channels(source, net.random)
     samples = net.inputs(6)
     labels = [i % 2 for i in range(2)]
     try:

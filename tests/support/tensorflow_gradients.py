@@ -95,7 +95,7 @@ class Network:
         clamped, at an end beyond which its input reaches.
         """
         name = op.outputs[0]
-        if op.kind in ("reshape", "pad"):
+        if op.kind in ("reshape", "pad", "transpose"):
             return real
         quant = self.graph[name].quant
         activation = getattr(op.attributes, "activation", "none")
@@ -182,6 +182,10 @@ class Network:
         return self._input(op)
 
     _relu6 = _quantize = _relu
+
+    def _transpose(self, op: Op) -> Value:
+        attributes: Any = op.attributes
+        return tf.transpose(self._input(op), attributes.permutation)
 
     def _reshape(self, op: Op) -> Value:
         return tf.reshape(self._input(op), self.graph[op.outputs[0]].shape)

@@ -25,6 +25,7 @@ OPTIONS = {
     "SQUEEZE": "SqueezeOptions",
     "EXPAND_DIMS": "ExpandDimsOptions",
     "SOFTMAX": "SoftmaxOptions",
+    "TRANSPOSE": "TransposeOptions",
     "QUANTIZE": "QuantizeOptions",
     "DEQUANTIZE": "DequantizeOptions",
     "CALL_ONCE": "CallOnceOptions",

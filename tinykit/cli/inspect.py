@@ -14,11 +14,13 @@ def inspect(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show a model's layers, cost, memory, and boards it fits."""
+    """Show a model's layers, cost, what passes save, memory, and boards it fits."""
     from tinykit.project import Project
     from tinykit.report.model import inspect_report
 
     opened = Project.open(project, required=model is None).override(model=model)
     with output.status("reading the model", json):
-        report = inspect_report(opened.graph(), opened.memory_on_boards(learns=model is None))
+        learns = frozenset[str]() if model else opened.learning_layers()
+        memory = opened.memory_on_boards(learns=model is None)
+        report = inspect_report(opened.imported(), memory, learns)
     output.show(report, json)

@@ -83,7 +83,9 @@ class Emitter:
         if tensor.storage != "flash":
             raise ModelError(f"{name} has no fixed address")
         item = "biases" if tensor.dtype == "int32" else "weights"
-        return self.constants.array(name, POINTER_TYPES[tensor.dtype], tensor.stored(tensor.value), item)
+        return self.constants.array(
+            name, POINTER_TYPES[tensor.dtype], tensor.stored(tensor.value), item
+        )
 
 
 def describe(program: Program, op: Op) -> str:

@@ -16,13 +16,13 @@ from tinykit.errors import ModelError, UsageError
 from tinykit.ir import Array, Graph, Tensor
 from tinykit.ops.registry import check_shapes, operator
 from tinykit.ops.update import trained_name
-from tinykit.passes import simplify
+from tinykit.passes import shrink, simplify
 from tinykit.schedule import Program, schedule
 from tinykit.schedule.parameters import ParameterBlock, parameter_block
 from tinykit.training.autodiff import differentiate
 from tinykit.training.calibrate import calibrate
 from tinykit.training.channel_order import order_channels
-from tinykit.training.plan import Plan
+from tinykit.training.plan import Plan, learning
 from tinykit.training.trainable import make_trainable
 
 Progress = Callable[[str, int, int], None]
@@ -74,12 +74,13 @@ def compile_model(
             f"a model cannot be called {name}: the runtime's own names begin like that",
             "choose another name",
         )
-    graph = check_shapes(simplify(graph))
+    graph = simplify(graph)
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise ModelError(f"{graph.name}: models with one input and one output are supported")
+    choices = {} if plan is None else plan.resolve(graph)
+    graph = shrink(graph, learning(choices))
     train = None
     if plan is not None:
-        choices = plan.resolve(graph)
         graph = make_trainable(order_channels(graph, choices), choices)
         training = check_shapes(differentiate(graph, plan.optimizer))
         if samples is None or labels is None:

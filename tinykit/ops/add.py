@@ -71,6 +71,9 @@ class Add(Operator[AddAttributes]):
         same = a.shape == b.shape and not a.constant and not b.constant
         return "through" if same else "fixed"
 
+    def monotone(self, graph: Graph, op: Op) -> bool:
+        return True
+
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         graph, y = run.graph, run.graph[op.outputs[0]]
         *inputs, (multiplier, shift) = multipliers(graph, op)

@@ -82,6 +82,7 @@ class Operator(abc.ABC, Generic[A]):
     trainable: ClassVar[bool] = False  # has weights that an update plan may name
     in_place: ClassVar[int | None] = None  # the input that output 0 may overwrite
     alias: ClassVar[bool] = False  # output 0 is input 0's bytes under another shape: no code
+    pointwise: ClassVar[bool] = False  # output code i is one function of input code i, for every i
 
     flow: ClassVar[Literal["fixed", "through", "mixes"]] = "fixed"
 
@@ -93,6 +94,10 @@ class Operator(abc.ABC, Generic[A]):
         order must not change.
         """
         return self.flow
+
+    def monotone(self, graph: Graph, op: Op) -> bool:
+        """Whether no output element falls when input elements rise."""
+        return False
 
     def attributes(self, op: Op) -> A:
         """The op's attributes, typed."""

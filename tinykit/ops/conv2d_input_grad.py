@@ -18,7 +18,12 @@ from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Address, Call, Cost, Field, Operator, Struct
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import exact
-from tinykit.ops.gradient_arithmetic import gradient_result, gradient_shift, to_gradient
+from tinykit.ops.gradient_arithmetic import (
+    WEIGHT_LIMIT,
+    gradient_result,
+    gradient_shift,
+    to_gradient,
+)
 from tinykit.ops.layer_scales import MULTIPLIER_BITS, LayerScales
 from tinykit.ops.window import Pair, Window
 
@@ -65,6 +70,21 @@ class Conv2DInputGrad(Operator[InputGradAttributes]):
         exponent = attributes.inner_exponent + attributes.scales.weight_exponent
         return gradient_shift(op.name, graph[op.outputs[0]].quant.exponent, exponent)
 
+    def _narrow(self, graph: Graph, op: Op) -> bool:
+        """Whether no sum can leave an int32, whatever the gradients and what is learnt."""
+        shift = self._shift(graph, op)
+        if not 0 <= shift <= 31:
+            return False
+        largest = 0
+        for name in filter(None, op.inputs[1:3]):
+            tensor = graph[name]
+            if tensor.constant:
+                sums = np.abs(tensor.value.astype(np.int64)).sum(axis=0)
+                largest = max(largest, int(sums.max()))
+            else:
+                largest = max(largest, tensor.shape[0] * WEIGHT_LIMIT)
+        return bool(largest * 2**15 + (2**shift >> 1) < 2**31)
+
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         attributes = self.attributes(op)
         weights = exact(run.joined(op.inputs[1], op.inputs[2]))
@@ -100,8 +120,14 @@ class Conv2DInputGrad(Operator[InputGradAttributes]):
             "ring": ring_rows(attributes.window),
             "scale_shift": self._scale_shift(graph, op),
             "shift": self._shift(graph, op),
+            "narrow": int(self._narrow(graph, op)),
         }
-        scratch = 2 * outputs * (1 + ring_rows(attributes.window) * attributes.output_size[1])
+        if attributes.window == Window((1, 1)):
+            even = outputs + outputs % 2
+            pixels = 4 if math.prod(attributes.input_size) >= 4 else 1
+            scratch = 2 * even * (1 + pixels)
+        else:
+            scratch = 2 * outputs * (1 + ring_rows(attributes.window) * attributes.output_size[1])
         arguments = (op.inputs[0], op.outputs[0], "$scratch", "$trainer")
         struct = Struct("tk_conv2d_input_grad", fields)
         return (Call("tk_conv2d_input_grad_s16", struct, arguments, scratch),)

@@ -17,7 +17,7 @@ from tinykit.ops.base import Address, Call, Cost, Field, Operator, Struct, Table
 from tinykit.ops.conv2d import Conv2DAttributes, bias_field, window_of
 from tinykit.ops.convolution_gradient import convolution_gradient
 from tinykit.ops.convolution_scales import joined_scales
-from tinykit.ops.convolution_sums import sums_class
+from tinykit.ops.convolution_sums import ANY, sums_class
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import activation_range, quantize_multipliers, requantize
 from tinykit.ops.window import Window
@@ -122,14 +122,16 @@ class DepthwiseConv2D(Operator[Conv2DAttributes]):
             "per_channel": int(len(multiplier) > 1),
             "sums": sums_class(graph, op, shift, axis=3),
         }
-        return (
-            Call(
-                "tk_depthwise_conv2d_s8",
-                Struct("tk_depthwise_conv2d", fields),
-                (x.name, y.name, "$scratch"),
-                scratch=window.kernel[0] * (160 + 32 * (window.kernel[1] // 2 + 1)),
-            ),
+        direct = (
+            window.kernel == (3, 3)
+            and window.dilation == (1, 1)
+            and x.shape[3] == y.shape[3]
+            and fields["sums"] != ANY
         )
+        function = "tk_depthwise_conv2d_3x3_s8" if direct else "tk_depthwise_conv2d_s8"
+        scratch = window.kernel[0] * (160 + 32 * (window.kernel[1] // 2 + 1))
+        struct = Struct("tk_depthwise_conv2d", fields)
+        return (Call(function, struct, (x.name, y.name, "$scratch"), scratch),)
 
     def gradient(self, op: Op, tape: Tape) -> None:
         window = window_of(tape.graph, op)

@@ -66,6 +66,11 @@ class Mean(Operator[MeanAttributes]):
         kept = len(graph[op.inputs[0]].shape) - 1 not in self.attributes(op).axes
         return "through" if kept else "fixed"
 
+    def monotone(self, graph: Graph, op: Op) -> bool:
+        _, reduced, _ = self.extents(graph, op)
+        left = max(multiplier(graph, op, reduced)[1], 0)
+        return (255 * reduced) << left < 2**31  # else sums wrap, as TFLM's do
+
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         graph = run.graph
         x, y = graph[op.inputs[0]], graph[op.outputs[0]]

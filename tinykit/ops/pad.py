@@ -40,6 +40,9 @@ class Pad(Operator[PadAttributes]):
     def channel_flow(self, graph: Graph, op: Op) -> Literal["fixed", "through", "mixes"]:
         return "through" if self.attributes(op).paddings[-1] == (0, 0) else "fixed"
 
+    def monotone(self, graph: Graph, op: Op) -> bool:
+        return True
+
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         attributes = self.attributes(op)
         x = run[op.inputs[0]]

@@ -65,6 +65,9 @@ class Pool(Operator[PoolAttributes]):
         oh, ow = self.attributes(op).window.output_size(height, width)
         return ((1, oh, ow, channels),)
 
+    def monotone(self, graph: Graph, op: Op) -> bool:
+        return True
+
     def pool(self, x: Array, window: Window) -> Array:
         """int64 codes [H, W, C] -> [OH, OW, C], not clamped."""
         raise NotImplementedError

@@ -63,6 +63,7 @@ class Quantize(Operator[QuantizeAttributes]):
     note = "int8 to int8, uint8 to int8 and back; float32 at the edges is dropped"
     in_place = 0
     flow = "through"
+    pointwise = True
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         return (graph[op.inputs[0]].shape,)

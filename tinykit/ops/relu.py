@@ -40,6 +40,7 @@ class Relu(Operator[ReluAttributes]):
     note = "int8; free where it can be fused into the layer before"
     in_place = 0
     flow = "through"
+    pointwise = True
     activation: ClassVar[str] = "relu"
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:

@@ -62,6 +62,9 @@ class Reshape(Operator[ReshapeAttributes]):
         same = graph[op.inputs[0]].shape[-1] == self.attributes(op).shape[-1]
         return "through" if same else "fixed"
 
+    def monotone(self, graph: Graph, op: Op) -> bool:
+        return True
+
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         return (run[op.inputs[0]].reshape(self.attributes(op).shape),)
 

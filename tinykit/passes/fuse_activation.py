@@ -1,22 +1,21 @@
-"""Moves a RELU or RELU6 into the op before it, whose clamp does it for nothing."""
+"""Moves a RELU or RELU6 into the op before it, whose clamp does it for nothing.
+
+On the way it passes reshapes, and pads, whose fill it clamps.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from tinykit.ir import Graph, Op
+import numpy as np
+
+from tinykit.ir import Graph, Op, Quantization
+from tinykit.ops.fixed_point import activation_range
+from tinykit.ops.pad import PadAttributes
 from tinykit.passes.identities import same_codes
 from tinykit.passes.rewrite import bypass, only_consumer, replace_op
 
-# (activation of the producer, activation behind it) -> what both are together
-COMBINED = {
-    ("none", "relu"): "relu",
-    ("none", "relu6"): "relu6",
-    ("relu", "relu"): "relu",
-    ("relu", "relu6"): "relu6",
-    ("relu6", "relu"): "relu6",
-    ("relu6", "relu6"): "relu6",
-}
+ACTIVATIONS = ("none", "relu", "relu6", "relu_n1_to_1")
 
 
 def fuse_activations(graph: Graph) -> Graph:
@@ -30,30 +29,51 @@ def fuse_activations(graph: Graph) -> Graph:
 
 def _fuse_one(graph: Graph) -> Graph:
     for op in graph.of_kind("relu", "relu6"):
-        producer = _producer(graph, op)
+        producer, pads = _producer(graph, op)
         if producer is None:
             continue
-        activation = COMBINED.get((getattr(producer.attributes, "activation", ""), op.kind))
+        quantization = graph[op.outputs[0]].quant
+        first = getattr(producer.attributes, "activation", "")
+        activation = combined(first, op.kind, quantization) if first else None
         if activation is None:
             continue
         fused = replace(
             producer,
             attributes=replace(producer.attributes, activation=activation),  # type: ignore[call-arg]
         )
-        return bypass(replace_op(graph, producer, fused), op)
+        graph = replace_op(graph, producer, fused)
+        for pad in pads:
+            graph = replace_op(graph, pad, _clamped(pad, op.kind, quantization))
+        return bypass(graph, op)
     return graph
 
 
-def _producer(graph: Graph, activation: Op) -> Op | None:
-    """The op that makes the activation's input, through reshapes, with nobody else looking on."""
-    tensor = activation.inputs[0]
+def combined(first: str, second: str, quantization: Quantization) -> str | None:
+    """The activation whose range is what two leave, one after the other; None if none has it."""
+    ranges = {name: activation_range(name, quantization) for name in ACTIVATIONS}
+    (low, high), (lower, upper) = ranges[first], ranges[second]
+    both = max(low, lower), min(high, upper)
+    fitting = [name for name in (second, first, *ACTIVATIONS) if ranges[name] == both]
+    return fitting[0] if fitting else None
+
+
+def _clamped(pad: Op, activation: str, quantization: Quantization) -> Op:
+    assert isinstance(pad.attributes, PadAttributes)
+    value = int(np.clip(pad.attributes.value, *activation_range(activation, quantization)))
+    return replace(pad, attributes=replace(pad.attributes, value=value))
+
+
+def _producer(graph: Graph, activation: Op) -> tuple[Op | None, list[Op]]:
+    """The op that makes the activation's input, with nobody else looking on; the pads between."""
+    tensor, pads = activation.inputs[0], list[Op]()
     if not same_codes(graph[tensor], graph[activation.outputs[0]]):
-        return None
+        return None, pads
     while only_consumer(graph, tensor) is not None:
         producer = graph.producer(tensor)
-        if producer is None or producer.kind != "reshape":
-            return producer
+        if producer is None or producer.kind not in ("reshape", "pad"):
+            return producer, pads
         if not same_codes(graph[producer.inputs[0]], graph[tensor]):
-            return None
+            return None, pads
+        pads += [producer] if producer.kind == "pad" else []
         tensor = producer.inputs[0]
-    return None
+    return None, pads

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from tinykit.ir import Graph, Op, Tensor
 from tinykit.ops.registry import operator
+from tinykit.passes import shrink, simplify
+from tinykit.passes.explain import PassEffect, Work, explain, work
 from tinykit.report.report import Column, JsonValue, Report, Table, numbers
 from tinykit.schedule import Program, schedule
 from tinykit.units import format_size
@@ -54,21 +56,29 @@ def layer_costs(program: Program) -> list[LayerCost]:
     return costs
 
 
-def inspect_report(graph: Graph, memory: Mapping[str, Sequence[MemoryPlan]]) -> Report:
-    """Layers, totals, and what each board has room for.
+def inspect_report(
+    imported: Graph,
+    memory: Mapping[str, Sequence[MemoryPlan]],
+    learns: frozenset[str] = frozenset(),
+) -> Report:
+    """What passes take away, the layers that are left, and what each board has room for.
 
-    `memory` maps what the firmware does ("infers", "learns") to its memory on each board.
+    `memory` maps what the firmware does ("infers", "learns") to its memory on each board;
+    `learns` names the layers that learn, which no pass may shrink.
     """
+    before, effects = work(imported), explain(imported, learns)
+    graph = shrink(simplify(imported), learns)
     program = schedule(graph)
     costs = layer_costs(program)
     flash = sum(t.bytes for t in graph.tensors.values() if t.storage != "arena")
     inputs = [graph[name] for name in graph.inputs]
     outputs = [graph[name] for name in graph.outputs]
     parts: list[Table | str] = [
-        f"{graph.name}: {len(graph.ops)} operators",
+        f"{graph.name}: {before.ops} operators, {len(graph.ops)} after passes",
         *(f"input  {_tensor(tensor)}" for tensor in inputs),
         *(f"output {_tensor(tensor)}" for tensor in outputs),
         "",
+        *([_passes(before, effects)] if effects else []),
         _layers(costs, flash, program),
         *(_boards(does, plans) for does, plans in memory.items()),
     ]
@@ -76,6 +86,8 @@ def inspect_report(graph: Graph, memory: Mapping[str, Sequence[MemoryPlan]]) -> 
         "name": graph.name,
         "inputs": [_tensor_data(tensor) for tensor in inputs],
         "outputs": [_tensor_data(tensor) for tensor in outputs],
+        "file": asdict(before),
+        "passes": [{"pass": effect.name, **asdict(effect.removed)} for effect in effects],
         "layers": [_layer_data(cost) for cost in costs],
         "macs": sum(cost.macs for cost in costs),
         "parameters": sum(cost.parameters for cost in costs),
@@ -87,6 +99,23 @@ def inspect_report(graph: Graph, memory: Mapping[str, Sequence[MemoryPlan]]) -> 
         ],
     }
     return Report(data, tuple(parts))
+
+
+def _passes(before: Work, effects: Sequence[PassEffect]) -> Table:
+    """What each pass takes away; a minus says that it adds."""
+    rows = tuple(
+        (
+            effect.name.replace("_", " "),
+            *map(_count, (effect.removed.ops, effect.removed.macs, effect.removed.flash)),
+        )
+        for effect in effects
+    )
+    left = before
+    for effect in effects:
+        left = left - effect.removed
+    total = ("left", f"{left.ops:,}", f"{left.macs:,}", f"{left.flash:,}")
+    columns = (Column("pass"), *numbers("operators", "MACs", "flash B"))
+    return Table(columns, rows, title="Taken away by passes", total=total)
 
 
 def _layers(costs: Sequence[LayerCost], flash: int, program: Program) -> Table:

@@ -18,45 +18,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from tinykit.ir import Array, Graph, Op, Quantization, Tensor
+from tinykit.ir import Array, Graph, Op, Tensor
 from tinykit.ops.registry import operator
+from tinykit.passes.channels import ChannelClasses, take
 from tinykit.training.plan import LayerUpdate
-
-
-class _Classes:
-    """Union-find over arena tensors, by name."""
-
-    def __init__(self, names: list[str]) -> None:
-        self._parent = {name: name for name in names}
-        self._fixed: set[str] = set()
-
-    def find(self, name: str) -> str:
-        while self._parent[name] != name:
-            name = self._parent[name]
-        return name
-
-    def join(self, names: list[str]) -> None:
-        for name in names[1:]:
-            self._parent[self.find(name)] = self.find(names[0])
-
-    def fix(self, names: list[str]) -> None:
-        self._fixed.update(names)
-
-    def fixed(self, name: str) -> bool:
-        return any(self.find(other) == self.find(name) for other in self._fixed)
-
-
-def _classes(graph: Graph) -> _Classes:
-    classes = _Classes([n for n, t in graph.tensors.items() if t.storage == "arena"])
-    classes.fix([*graph.inputs, *graph.outputs])
-    for op in graph.ops:
-        names = [n for n in (*op.reads, *op.outputs) if graph[n].storage == "arena"]
-        flow = operator(op.kind).channel_flow(graph, op)
-        if flow == "fixed":
-            classes.fix(names)
-        elif flow == "through":
-            classes.join(names)
-    return classes
 
 
 def importance(weights: Tensor) -> Array:
@@ -73,7 +38,7 @@ def importance(weights: Tensor) -> Array:
 
 def order_channels(graph: Graph, choices: Mapping[str, LayerUpdate]) -> Graph:
     """The same function with the most important trained channels first."""
-    classes = _classes(graph)
+    classes = ChannelClasses(graph)
     scores: dict[str, Array] = {}
     for op in graph.ops:
         choice = choices.get(op.name)
@@ -120,14 +85,4 @@ def _permuted(tensors: dict[str, Tensor], op: Op, before: Array | None, after: A
 
 
 def _take(tensor: Tensor, axis: int, order: Array | None) -> Tensor:
-    if order is None:
-        return tensor
-    quantization = tensor.quantization
-    if quantization is not None and quantization.per_channel and quantization.axis == axis:
-        quantization = Quantization(
-            tuple(quantization.scale[i] for i in order),
-            tuple(quantization.zero_point[i] for i in order),
-            axis,
-        )
-    data = np.ascontiguousarray(np.take(tensor.value, order, axis=axis))
-    return replace(tensor, data=data, quantization=quantization)
+    return tensor if order is None else take(tensor, axis, order)

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -146,6 +147,11 @@ class Plan(_Section):
 def trainable_layers(graph: Graph) -> list[Op]:
     """Layers with weights of their own, in execution order."""
     return [op for op in graph.ops if operator(op.kind).trainable and graph[op.inputs[1]].constant]
+
+
+def learning(choices: Mapping[str, LayerUpdate]) -> frozenset[str]:
+    """The names of the layers that learn."""
+    return frozenset(name for name, choice in choices.items() if choice.trains)
 
 
 def _selected(layers: str | tuple[str | int, ...], all_layers: list[Op]) -> list[Op]:

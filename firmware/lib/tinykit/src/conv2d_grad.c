@@ -3,62 +3,58 @@
 #include "gradient.h"
 #include "lanes.h"
 #include "optimizer.h"
+#include "pointwise_grad.h"
 #include "taps.h"
 
 /* Products of int16 and int8 that an int32 surely holds: 510 * 2^15 * 2^7 < 2^31. */
 #define CHUNK 510
+/* Pixels of int16 times 9 bits that an int32 surely sums. */
+#define FLAT_WIDTH 256
 
 /* Where the weight of a channel at position `at` lies behind its pair's first (conv_block.h). */
 static inline int32_t weight_place(int32_t channel, int32_t at) {
     return (at >> 1) * 4 + (at & 1) * 2 + (channel & 1);
 }
 
-/* One or two input pixels that the same taps see: total[pixel][i] += sum over o of
- * g[pixel][o] * w[o][at + i], for n <= 4 input channels; `bytes` from a pair of channels to the
- * next. */
-static void transposed(const int16_t *g, const int16_t *h, const int8_t *w, int32_t bytes,
-                       int32_t at, int32_t count, int32_t n, int64_t total[2][4]) {
+/* total[i] += sum over o of g[o] * w[o][at + i], for n <= 4 input channels; `bytes` from a pair of
+ * channels to the next. */
+static void transposed(const int16_t *g, const int8_t *w, int32_t bytes, int32_t at, int32_t count,
+                       int32_t n, int64_t total[4]) {
     while (count > 0) {
         const int32_t chunk = count < CHUNK ? count : CHUNK; /* CHUNK is even */
         int32_t a[4] = {0, 0, 0, 0};
-        int32_t b[4] = {0, 0, 0, 0};
         int32_t o = 0;
         if (n == 4 && (at & 1) == 0) {
             const int8_t *four = w + weight_place(0, at);
             for (; o + 2 <= chunk; o += 2, w += bytes, four += bytes) {
-                tk_lanes_transposed_2x2(g + o, h + o, four, a, b);
+                tk_lanes_transposed_2(g + o, four, a);
             }
         }
         for (; o < chunk; o++) {
             for (int32_t i = 0; i < n; i++) {
-                const int32_t weight = w[weight_place(o, at + i)];
-                a[i] += g[o] * weight;
-                b[i] += h[o] * weight;
+                a[i] += g[o] * w[weight_place(o, at + i)];
             }
             w += o & 1 ? bytes : 0;
         }
         for (int32_t i = 0; i < n; i++) {
-            total[0][i] += a[i];
-            total[1][i] += b[i];
+            total[i] += a[i];
         }
         g += chunk;
-        h += chunk;
         count -= chunk;
     }
 }
 
-/* The gradients of input pixels (y, x) and, with `pair`, (y, x + 1), for the `width` input channels
- * of one weight block.  scaled: ring of rows of scaled output gradients.  step: int16 from one
- * input pixel's results to the next. */
+/* The gradient of input pixel (y, x) for the `width` input channels of one weight block.  scaled:
+ * ring of rows of scaled output gradients. */
 static void pixel_gradients(const tk_conv2d_input_grad *conv, const int16_t *scaled,
-                            const int8_t *weights, int32_t width, int32_t y, int32_t x, int pair,
-                            int16_t *result, int32_t step, uint32_t *saturations) {
+                            const int8_t *weights, int32_t width, int32_t y, int32_t x,
+                            int16_t *result, uint32_t *saturations) {
     const tk_axis rows = TK_ROWS(conv->window), columns = TK_COLUMNS(conv->window);
     const int32_t outputs = conv->output_channels;
     const int32_t bytes = tk_pair_bytes(rows.kernel * columns.kernel * width);
     for (int32_t i = 0; i < width;) {
         const int32_t n = width - i >= 4 ? 4 : 1;
-        int64_t total[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
+        int64_t total[4] = {0, 0, 0, 0};
         for (int32_t ky = 0; ky < rows.kernel; ky++) {
             const int32_t oy = tk_output_of(&rows, y, ky);
             for (int32_t kx = 0; oy >= 0 && kx < columns.kernel; kx++) {
@@ -66,15 +62,12 @@ static void pixel_gradients(const tk_conv2d_input_grad *conv, const int16_t *sca
                 if (ox >= 0) {
                     const int16_t *g = scaled + ((oy % conv->ring) * columns.output + ox) * outputs;
                     const int32_t at = (ky * columns.kernel + kx) * width + i;
-                    transposed(g, pair ? g + outputs : g, weights, bytes, at, outputs, n, total);
+                    transposed(g, weights, bytes, at, outputs, n, total);
                 }
             }
         }
         for (int32_t k = 0; k < n; k++) {
-            result[i + k] = tk_to_gradient(total[0][k], conv->shift, saturations);
-            if (pair) {
-                result[i + k + step] = tk_to_gradient(total[1][k], conv->shift, saturations);
-            }
+            result[i + k] = tk_to_gradient(total[k], conv->shift, saturations);
         }
         i += n;
     }
@@ -106,24 +99,24 @@ void tk_conv2d_input_grad_s16(const tk_conv2d_input_grad *conv, const int16_t *g
         multipliers[o] =
             tk_channel_multiplier(conv->scale, conv->multiplier[c], conv->multiplier_shift[c]);
     }
-    /* Neighbours see the outputs through the same taps where kernel and stride are 1 wide. */
-    const int simple = w->kernel_width == 1 && w->stride_width == 1 && w->pad_left == 0;
+    if (tk_is_pointwise(w)) {
+        int16_t *patch = scratch + ((conv->output_channels + 1) & ~1);
+        tk_pointwise_input_grad(conv, multipliers, gradient, result, patch, trainer);
+        return;
+    }
     int32_t ready = 0; /* rows of the output that have been scaled */
     for (int32_t y = 0; y < w->input_height; y++) {
         const int32_t last = tk_min((y + w->pad_top) / w->stride_height, w->output_height - 1);
         for (; ready <= last; ready++) {
             scale_row(conv, gradient, ready, multipliers, scaled, saturations);
         }
-        for (int32_t x = 0; x < w->input_width;) {
-            const int pair = simple && x + 1 < w->input_width;
-            pixel_gradients(conv, scaled, conv->weights, split, y, x, pair, result, split + rest,
-                            saturations);
+        for (int32_t x = 0; x < w->input_width; x++) {
+            pixel_gradients(conv, scaled, conv->weights, split, y, x, result, saturations);
             if (rest > 0) {
-                pixel_gradients(conv, scaled, conv->weights_rest, rest, y, x, pair, result + split,
-                                split + rest, saturations);
+                pixel_gradients(conv, scaled, conv->weights_rest, rest, y, x, result + split,
+                                saturations);
             }
-            result += (1 + pair) * (split + rest);
-            x += 1 + pair;
+            result += split + rest;
         }
     }
     for (; ready < w->output_height; ready++) { /* rows that see padding alone, for the count */
@@ -192,10 +185,18 @@ static inline void update_weights(const tk_conv2d_update *conv, tk_trainer *trai
 }
 
 /* In line, so that plain SGD pays nothing for what it does without. */
-static inline __attribute__((always_inline)) void update_all(const tk_conv2d_update *conv,
+static inline __attribute__((always_inline)) void update_all(const tk_conv2d_update *whole,
                                                              const int16_t *gradient,
                                                              const int8_t *x, tk_trainer *trainer,
                                                              const tk_updating *u) {
+    tk_window flat = *whole->window;
+    tk_conv2d_update layer = *whole;
+    if (tk_is_pointwise(&flat) && flat.input_height * flat.input_width <= FLAT_WIDTH) {
+        flat.input_width = flat.output_width = (uint16_t)(flat.input_height * flat.input_width);
+        flat.input_height = flat.output_height = 1; /* all pixels are one row */
+        layer.window = &flat;
+    }
+    const tk_conv2d_update *conv = &layer;
     const tk_window *w = conv->window;
     const int32_t split = conv->split;
     const float step_rate = u == NULL ? trainer->rate : u->rate;

@@ -1,65 +1,35 @@
 /* DEPTHWISE_CONV_2D, int8. */
+#include "depthwise_plain.h"
 #include "planes.h"
-#include "rows.h"
-#include "tinykit/kernels.h"
 
-/* One block of weights: channels [first, first + count) of the output. */
+/* Rows [first, last) of the output, from a ring of input rows. */
 typedef struct {
-    const int8_t *weights; /* [KH][KW][count] */
-    int32_t first, count;
-} block;
+    const int8_t *input;
+    int8_t *output; /* of row `first` */
+    int32_t ring, first, last;
+} rows;
 
-/* Output channel o, which sees input channel c. */
-static int32_t sum(const tk_depthwise_conv2d *conv, const block *b, const int8_t *input,
-                   const tk_view *view, int32_t o, int32_t c) {
-    const tk_window *w = conv->window;
-    const int32_t step = w->dilation_width * conv->input_channels;
-    const int32_t zero_point = conv->input_zero_point;
-    tk_row_walk rows = view->rows;
-    int32_t acc = 0;
-    for (int32_t ky = view->ky.first; ky < view->ky.last; ky++) {
-        const int8_t *x = input + rows.offset + view->column + c;
-        const int8_t *weight =
-            b->weights + (ky * w->kernel_width + view->kx.first) * b->count + o - b->first;
-        for (int32_t kx = view->kx.first; kx < view->kx.last; kx++) {
-            acc += (*x - zero_point) * *weight;
-            x += step;
-            weight += b->count;
-        }
-        tk_next_row(&rows);
-    }
-    return acc;
-}
-
-/* Channels [from, end) of a row, one by one: any window, any number of channels. */
-static void row_plain(const tk_depthwise_conv2d *conv, const tk_output *finish, const block *b,
-                      const int8_t *input, tk_view *view, int32_t from, int8_t *output) {
-    const int32_t multiple = conv->output_channels / conv->input_channels;
-    for (int32_t ox = 0; ox < conv->window->output_width; ox++) {
-        tk_view_column(view, conv->window, conv->input_channels, ox);
-        int32_t c = from / multiple;
-        int32_t left = multiple - from % multiple;
-        for (int32_t o = from; o < b->first + b->count; o++) {
-            const int32_t acc = sum(conv, b, input, view, o, c);
-            tk_finish(finish, o, 1, &acc, output);
-            if (--left == 0) {
-                c++;
-                left = multiple;
-            }
-        }
-        output += conv->output_channels;
-    }
+static tk_view view_of(const tk_depthwise_conv2d *conv, const rows *r, int32_t oy) {
+    tk_view view;
+    tk_view_row(&view, conv->window, r->ring, conv->input_channels, oy);
+    return view;
 }
 
 #if TK_DSP
-/* The first channels of a block, in fours, of a row by planes.  Returns the first one left. */
-static int32_t row_planes(const tk_depthwise_conv2d *conv, const block *b, const int8_t *input,
-                          const tk_view *view, int8_t *output, int16_t *planes) {
+/* What tiles of a layer have in common, and scratch for their planes and weights. */
+typedef struct {
+    tk_tile tile;
+    int16_t *planes;
+    uint32_t *words;
+    int32_t most; /* outputs of a tile */
+} tiles;
+
+static tiles tiles_of(const tk_depthwise_conv2d *conv, int16_t *scratch) {
     const tk_window *w = conv->window;
-    const int32_t most = tk_plane_outputs(w->kernel_width, w->stride_width);
-    const int32_t end = b->first + (b->count & ~3);
-    tk_tile tile = {
-        .planes = planes,
+    uint32_t *words = (uint32_t *)(void *)scratch + w->kernel_height * TK_PLANE * 2;
+    const tk_tile tile = {
+        .planes = scratch,
+        .words = words,
         .step = conv->per_channel ? 4 : 0,
         .twice_zero = 2 * conv->output_zero_point + 1,
         .channels = conv->output_channels,
@@ -69,80 +39,122 @@ static int32_t row_planes(const tk_depthwise_conv2d *conv, const block *b, const
         .words_bytes =
             w->kernel_height * (w->kernel_width / 2 + 1) * (w->stride_width == 2 ? 4 : 8),
     };
-    uint32_t *words = (uint32_t *)(void *)planes + w->kernel_height * TK_PLANE * 2;
-    for (int32_t ox = 0; ox < w->output_width; ox += most) {
-        const int32_t count = tk_min(most, w->output_width - ox);
-        tile.pairs = w->stride_width == 1 ? count / 2 : 0;
-        tile.singles = count - 2 * tile.pairs;
-        const tk_under under = tk_planes_clear(planes, w, conv->input_channels, input, ox, count,
-                                               conv->input_zero_point);
-        for (int32_t o = b->first; o < end; o += 4) {
-            const int32_t c = conv->per_channel ? o : 0;
-            tile.bias = conv->bias + o;
-            tile.multiplier = conv->multiplier + c;
-            tile.shift = conv->shift + c;
-            tile.output = output + ox * conv->output_channels + o;
-            tk_planes_fill(planes, view, &under, o);
-            tk_planes_tile(&tile, w, b->weights + o - b->first, b->count, words);
+    return (tiles){tile, scratch, words, tk_plane_outputs(w->kernel_width, w->stride_width)};
+}
+
+/* Outputs [ox, ox + count) of channels o … o + 3. */
+static void place_tile(const tk_depthwise_conv2d *conv, tk_tile *tile, int32_t o, int32_t ox,
+                       int32_t count, int8_t *row) {
+    const int32_t c = conv->per_channel ? o : 0;
+    tile->pairs = conv->window->stride_width == 1 ? count / 2 : 0;
+    tile->singles = count - 2 * tile->pairs;
+    tile->bias = conv->bias + o;
+    tile->multiplier = conv->multiplier + c;
+    tile->shift = conv->shift + c;
+    tile->output = row + ox * conv->output_channels + o;
+}
+
+/* Rows that fit one tile: channels outside, rows inside, weights taken apart once. */
+static void rows_of_one_tile(const tk_depthwise_conv2d *conv, const block *b, const rows *r,
+                             tiles *t) {
+    const tk_window *w = conv->window;
+    const int32_t width = w->output_width;
+    const tk_under under = tk_planes_clear(t->planes, w, conv->input_channels, r->input, 0, width,
+                                           conv->input_zero_point);
+    for (int32_t o = b->first; o + 4 <= b->first + b->count; o += 4) {
+        int8_t *output = r->output;
+        tk_planes_words(b->weights + o - b->first, b->count, w, w->stride_width != 2, t->words);
+        for (int32_t oy = r->first; oy < r->last; oy++) {
+            const tk_view view = view_of(conv, r, oy);
+            tk_planes_zero_outside(t->planes, under.size, w->kernel_height, &view);
+            tk_planes_fill(t->planes, &view, &under, o);
+            place_tile(conv, &t->tile, o, 0, width, output);
+            tk_planes_tile(&t->tile, w);
+            output += width * conv->output_channels;
         }
     }
-    return end;
+}
+
+/* One row of several tiles. */
+static void row_of_tiles(const tk_depthwise_conv2d *conv, const block *b, const int8_t *input,
+                         const tk_view *view, int8_t *output, tiles *t) {
+    const tk_window *w = conv->window;
+    for (int32_t ox = 0; ox < w->output_width; ox += t->most) {
+        const int32_t count = tk_min(t->most, w->output_width - ox);
+        const tk_under under = tk_planes_clear(t->planes, w, conv->input_channels, input, ox, count,
+                                               conv->input_zero_point);
+        for (int32_t o = b->first; o + 4 <= b->first + b->count; o += 4) {
+            tk_planes_words(b->weights + o - b->first, b->count, w, w->stride_width != 2, t->words);
+            tk_planes_fill(t->planes, view, &under, o);
+            place_tile(conv, &t->tile, o, ox, count, output);
+            tk_planes_tile(&t->tile, w);
+        }
+    }
+}
+
+/* The channels of a block that planes serve, in fours; returns the first one left. */
+static int32_t block_planes(const tk_depthwise_conv2d *conv, const block *b, const rows *r,
+                            int16_t *scratch) {
+    const tk_window *w = conv->window;
+    if (conv->sums == TK_SUMS_ANY || conv->input_channels != conv->output_channels ||
+        !tk_planes_serve(w)) {
+        return b->first;
+    }
+    tiles t = tiles_of(conv, scratch);
+    if (w->output_width <= t.most) {
+        rows_of_one_tile(conv, b, r, &t);
+    } else {
+        int8_t *output = r->output;
+        for (int32_t oy = r->first; oy < r->last; oy++) {
+            const tk_view view = view_of(conv, r, oy);
+            row_of_tiles(conv, b, r->input, &view, output, &t);
+            output += w->output_width * conv->output_channels;
+        }
+    }
+    return b->first + (b->count & ~3);
+}
+#else
+static int32_t block_planes(const tk_depthwise_conv2d *conv, const block *b, const rows *r,
+                            int16_t *scratch) {
+    (void)conv, (void)r, (void)scratch;
+    return b->first;
 }
 #endif
 
-/* The rows of a layer: what does not change from row to row. */
-static void row(const tk_depthwise_conv2d *conv, const tk_output *finish, const int8_t *input,
-                int32_t ring, int32_t oy, int8_t *output, int16_t *planes) {
-    const tk_window *w = conv->window;
+static void depthwise(const tk_depthwise_conv2d *conv, const rows *r, int16_t *scratch) {
     const block blocks[2] = {
         {conv->weights, 0, conv->split},
         {conv->weights_rest, conv->split, conv->output_channels - conv->split},
     };
-    tk_view view;
-    tk_view_row(&view, w, ring, conv->input_channels, oy);
+    const int32_t bytes = conv->window->output_width * conv->output_channels;
     for (int32_t i = 0; i < 2 && blocks[i].count > 0; i++) {
         const block *b = &blocks[i];
-        int32_t o = b->first;
-#if TK_DSP
-        if (conv->sums != TK_SUMS_ANY && conv->input_channels == conv->output_channels &&
-            tk_planes_serve(w)) {
-            o = row_planes(conv, b, input, &view, output, planes);
-        }
-#else
-        (void)planes;
-#endif
-        if (o < b->first + b->count) {
-            row_plain(conv, finish, b, input, &view, o, output);
+        const int32_t left = block_planes(conv, b, r, scratch);
+        int8_t *output = r->output;
+        for (int32_t oy = r->first; oy < r->last && left < b->first + b->count; oy++) {
+            tk_view view = view_of(conv, r, oy);
+            tk_depthwise_row_plain(conv, b, r->input, &view, left, output);
+            output += bytes;
         }
     }
 #if TK_DSP
     const int32_t low = conv->activation_min, high = conv->activation_max;
-    if (low > INT8_MIN || high < INT8_MAX) {
-        for (int32_t i = 0; i < w->output_width * conv->output_channels; i++) {
-            output[i] = (int8_t)tk_clamp(output[i], low, high);
-        }
+    int8_t *end = r->output + (r->last - r->first) * bytes;
+    for (int8_t *y = r->output; y != end && (low > INT8_MIN || high < INT8_MAX); y++) {
+        *y = (int8_t)tk_clamp(*y, low, high);
     }
 #endif
 }
 
-static tk_output finish_of(const tk_depthwise_conv2d *conv) {
-    return (tk_output){
-        conv->bias, conv->multiplier, conv->shift, conv->per_channel,
-        tk_range_of(conv->activation_min, conv->activation_max, conv->output_zero_point)};
-}
-
 void tk_depthwise_conv2d_row_s8(const tk_depthwise_conv2d *conv, const int8_t *input, int32_t ring,
                                 int32_t oy, int8_t *output, int16_t *scratch) {
-    const tk_output finish = finish_of(conv);
-    row(conv, &finish, input, ring, oy, output, scratch);
+    const rows r = {input, output, ring, oy, oy + 1};
+    depthwise(conv, &r, scratch);
 }
 
 void tk_depthwise_conv2d_s8(const tk_depthwise_conv2d *conv, const int8_t *input, int8_t *output,
                             int16_t *scratch) {
     const tk_window *w = conv->window;
-    const tk_output finish = finish_of(conv);
-    for (int32_t oy = 0; oy < w->output_height; oy++) {
-        row(conv, &finish, input, w->input_height, oy, output, scratch);
-        output += (int32_t)w->output_width * conv->output_channels;
-    }
+    const rows r = {input, output, w->input_height, 0, w->output_height};
+    depthwise(conv, &r, scratch);
 }

@@ -1,5 +1,7 @@
 /* Gradients that go element by element. */
+#include "fixed_point.h"
 #include "gradient.h"
+#include "simd.h"
 
 static int passes(const tk_activation_limits *limits, int8_t y) {
     return y > limits->low && y < limits->high;
@@ -7,6 +9,19 @@ static int passes(const tk_activation_limits *limits, int8_t y) {
 
 void tk_activation_mask(const tk_activation_limits *limits, const int8_t *y, uint8_t *bits) {
     uint32_t i = 0;
+#if TK_DSP
+    const int32_t least = tk_max(limits->low + 1, INT8_MIN);
+    const int32_t most = tk_min(limits->high - 1, INT8_MAX);
+    if (least <= most) {
+        const uint32_t low = (uint32_t)(least & 0xFF) * 0x01010101u;
+        const uint32_t range = (uint32_t)(most - least) * 0x01010101u;
+        for (; i + 8 <= limits->size; i += 8) {
+            const uint32_t first = tk_bytes_within(tk_load(y + i), low, range);
+            const uint32_t second = tk_bytes_within(tk_load(y + i + 4), low, range);
+            *bits++ = (uint8_t)(first | second << 4);
+        }
+    }
+#endif
     while (i < limits->size) {
         uint32_t byte = 0;
         for (uint32_t bit = 0; bit < 8 && i < limits->size; bit++, i++) {
@@ -25,7 +40,17 @@ void tk_activation_grad(const tk_activation_limits *limits, const int16_t *gradi
 
 void tk_activation_grad_bits(const tk_activation_limits *limits, const int16_t *gradient,
                              const uint8_t *bits, int16_t *result) {
-    for (uint32_t i = 0; i < limits->size; i++) {
+    uint32_t i = 0;
+#if TK_DSP
+    for (; i + 8 <= limits->size; i += 8) {
+        const uint32_t eight = bits[i / 8];
+        for (uint32_t k = 0; k < 8; k += 2) {
+            const uint32_t mask = tk_pack_low(0u - (eight >> k & 1u), 0u - (eight >> (k + 1) & 1u));
+            tk_store(result + i + k, tk_load(gradient + i + k) & mask);
+        }
+    }
+#endif
+    for (; i < limits->size; i++) {
         result[i] = (bits[i / 8] >> (i % 8)) & 1 ? gradient[i] : 0;
     }
 }

@@ -23,29 +23,20 @@ static inline void tk_lanes_multiply(const int16_t *g, const int8_t *x, int32_t 
 #endif
 }
 
-/* Two pixels' gradients g, h of channels o and o + 1 with their weights at four positions, stored
- * in pairs: a[i] += g[0] * w[2 * i] + g[1] * w[2 * i + 1], b[i] likewise with h. */
-static inline void tk_lanes_transposed_2x2(const int16_t *g, const int16_t *h, const int8_t *w,
-                                           int32_t a[4], int32_t b[4]) {
+/* Gradients g of channels o and o + 1 with their weights at four positions, stored in pairs:
+ * a[i] += g[0] * w[2 * i] + g[1] * w[2 * i + 1]. */
+static inline void tk_lanes_transposed_2(const int16_t *g, const int8_t *w, int32_t a[4]) {
 #if TK_DSP
-    const uint32_t low = tk_load(w), high = tk_load(w + 4);
+    const uint32_t low = tk_load(w), high = tk_load(w + 4), gs = tk_load(g);
     const uint32_t low_even = tk_even_bytes(low), low_odd = tk_odd_bytes(low);
     const uint32_t high_even = tk_even_bytes(high), high_odd = tk_odd_bytes(high);
-    const uint32_t w0 = tk_pack_low(low_even, low_odd), w1 = tk_pack_high(low_even, low_odd);
-    const uint32_t w2 = tk_pack_low(high_even, high_odd), w3 = tk_pack_high(high_even, high_odd);
-    const uint32_t gs = tk_load(g), hs = tk_load(h);
-    a[0] = tk_smlad(gs, w0, a[0]);
-    a[1] = tk_smlad(gs, w1, a[1]);
-    a[2] = tk_smlad(gs, w2, a[2]);
-    a[3] = tk_smlad(gs, w3, a[3]);
-    b[0] = tk_smlad(hs, w0, b[0]);
-    b[1] = tk_smlad(hs, w1, b[1]);
-    b[2] = tk_smlad(hs, w2, b[2]);
-    b[3] = tk_smlad(hs, w3, b[3]);
+    a[0] = tk_smlad(gs, tk_pack_low(low_even, low_odd), a[0]);
+    a[1] = tk_smlad(gs, tk_pack_high(low_even, low_odd), a[1]);
+    a[2] = tk_smlad(gs, tk_pack_low(high_even, high_odd), a[2]);
+    a[3] = tk_smlad(gs, tk_pack_high(high_even, high_odd), a[3]);
 #else
     for (int32_t i = 0; i < 4; i++) {
         a[i] += g[0] * w[2 * i] + g[1] * w[2 * i + 1];
-        b[i] += h[0] * w[2 * i] + h[1] * w[2 * i + 1];
     }
 #endif
 }

@@ -84,6 +84,26 @@ void tk_bias_step(const tk_update *update, uint32_t index, int32_t delta) {
     }
 }
 
+void tk_bias_update_s16(const tk_bias_update *bias, const int16_t *gradient, tk_trainer *trainer) {
+    const tk_update *update = bias->update;
+    const uint32_t base = tk_noise_base(update->seed, trainer->step, update->tensor);
+    for (uint32_t c = 0; c < bias->channels;) {
+        const uint32_t count = c + 1 < bias->channels ? 2 : 1; /* channels side by side */
+        const int16_t *g = gradient + c;
+        int32_t acc[2] = {0, 0};
+        for (uint32_t p = 0; p < bias->pixels; p++, g += bias->channels) {
+            acc[0] += g[0];
+            acc[1] += g[count - 1];
+        }
+        for (uint32_t k = 0; k < count; k++, c++) {
+            const tk_rate rate = tk_update_rate(update, trainer->rate, (int32_t)c);
+            const int32_t delta = tk_delta(acc[k], rate, update->stochastic, tk_noise(base, c));
+            trainer->updated += delta != 0;
+            tk_bias_step(update, c, delta);
+        }
+    }
+}
+
 static int32_t bias_gradient(const tk_bias_update *bias, const int16_t *gradient, uint32_t c) {
     int32_t acc = 0;
     const int16_t *g = gradient + c;
@@ -91,18 +111,6 @@ static int32_t bias_gradient(const tk_bias_update *bias, const int16_t *gradient
         acc += *g;
     }
     return acc;
-}
-
-void tk_bias_update_s16(const tk_bias_update *bias, const int16_t *gradient, tk_trainer *trainer) {
-    const tk_update *update = bias->update;
-    const uint32_t base = tk_noise_base(update->seed, trainer->step, update->tensor);
-    for (uint32_t c = 0; c < bias->channels; c++) {
-        const int32_t acc = bias_gradient(bias, gradient, c);
-        const tk_rate rate = tk_update_rate(update, trainer->rate, (int32_t)c);
-        const int32_t delta = tk_delta(acc, rate, update->stochastic, tk_noise(base, c));
-        trainer->updated += delta != 0;
-        tk_bias_step(update, c, delta);
-    }
 }
 
 void tk_bias_update_state_s16(const tk_bias_update *bias, const int16_t *gradient,

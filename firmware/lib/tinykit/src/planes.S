@@ -1,12 +1,12 @@
-/* Depthwise 3x3 convolutions of stride 1 or 2 for ARMv7E-M and ARMv8-M with the DSP instructions: what
- * tk_planes_channel() in planes.h computes.  Two outputs of a channel take 15 instructions for
- * their 18 products, and 7 each to become int8. */
+/* Depthwise convolutions of stride 1 or 2 for ARMv7E-M and ARMv8-M with the DSP instructions: what
+ * tk_planes_channel() in planes.h computes.  Two outputs of a channel take 5 to 8 instructions of
+ * products for a row of their windows. */
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP && defined(__thumb2__)
 
     .syntax unified
     .thumb
 
-/* The stack frame: tk_tile, then what changes from channel to channel. */
+/* The stack frame: tk_tile, then what changes from channel to channel (C_…). */
 #define PLANES 0
 #define WORDS 4
 #define BIAS 8
@@ -19,164 +19,19 @@
 #define PAIRS 36
 #define SINGLES 40
 #define WIDE 44
-#define START 48 /* this channel's bias */
-#define STOP 52  /* where in this channel's plane the outputs at hand end */
-#define LEFT 56  /* channels */
-#define FRAME 60
 #define ROW 40 /* bytes of a plane's row */
-
-/* One kernel row for two outputs r8, r9: columns in r10, r11, weights (w0, w1), (w1, w2). */
-    .macro row_2 offset, w01, w12
-    ldrd    r10, r11, [r0, #\offset]
-    smlad   r8, r10, \w01, r8
-    smlatb  r9, r10, \w01, r9
-    smlabt  r8, r11, \w12, r8
-    smlad   r9, r11, \w12, r9
-    .endm
-
-    .macro row_1 offset, w01, w12
-    ldrd    r10, r11, [r0, #\offset]
-    smlad   r8, r10, \w01, r8
-    smlabt  r8, r11, \w12, r8
-    .endm
-
-/* r12: multiplier, lr: right shift less one, r10: 2 * zero point + 1. */
-    .macro requantize acc
-    lsl     \acc, \acc, #1
-    smmulr  \acc, \acc, r12
-    add     \acc, \acc, \acc, asr #31
-    asr     \acc, \acc, lr
-    add     \acc, \acc, r10
-    ssat    \acc, #8, \acc, asr #1
-    .endm
-
-    .macro requantize_wide acc
-    smull   r11, \acc, \acc, r12
-    adds    r11, r11, #0x40000000
-    adc     \acc, \acc, #0
-    adds    r11, r11, r11
-    adc     \acc, \acc, \acc
-    add     \acc, \acc, \acc, asr #31
-    asr     \acc, \acc, lr
-    add     \acc, \acc, r10
-    ssat    \acc, #8, \acc, asr #1
-    .endm
-
-    .section .text.tk_planes_3x3, "ax", %progbits
-    .balign 4
-    .global tk_planes_3x3
-    .type   tk_planes_3x3, %function
-    .thumb_func
-tk_planes_3x3:
-    push    {r4-r11, lr}
-    sub     sp, sp, #FRAME
-    ldm     r0, {r1-r12}
-    stm     sp, {r1-r12}
-    mov     r0, #4
-    str     r0, [sp, #LEFT]
-.Lchannel:
-    ldr     r0, [sp, #WORDS]
-    ldm     r0!, {r2-r7}
-    str     r0, [sp, #WORDS]
-    ldr     r0, [sp, #BIAS]
-    ldr     r1, [r0], #4
-    str     r0, [sp, #BIAS]
-    str     r1, [sp, #START]
-    ldr     r8, [sp, #STEP]
-    ldr     r0, [sp, #MULTIPLIER]
-    ldr     r12, [r0]
-    add     r0, r0, r8
-    str     r0, [sp, #MULTIPLIER]
-    ldr     r0, [sp, #SHIFT]
-    ldrsb   lr, [r0]
-    add     r0, r0, r8, lsr #2
-    str     r0, [sp, #SHIFT]
-    mvn     lr, lr
-    ldr     r1, [sp, #OUTPUT]
-    add     r0, r1, #1
-    str     r0, [sp, #OUTPUT]
-    ldr     r0, [sp, #PLANES]
-    add     r8, r0, #3 * ROW
-    str     r8, [sp, #PLANES]
-    ldr     r8, [sp, #PAIRS]
-    add     r8, r0, r8, lsl #2
-    str     r8, [sp, #STOP]
-    cmp     r0, r8
-    beq     .Lsingles
-.Lpairs:
-    ldr     r8, [sp, #START]
-    mov     r9, r8
-    row_2   0, r2, r3
-    row_2   ROW, r4, r5
-    row_2   2 * ROW, r6, r7
-    ldr     r10, [sp, #WIDE]
-    cmp     r10, #0
-    ldr     r10, [sp, #TWICE_ZERO]
-    bne     .Lwide_2
-    requantize r8
-    requantize r9
-.Lstore_2:
-    ldr     r11, [sp, #CHANNELS]
-    strb    r8, [r1]
-    strb    r9, [r1, r11]
-    add     r1, r1, r11, lsl #1
-    adds    r0, r0, #4
-    ldr     r10, [sp, #STOP]
-    cmp     r0, r10
-    bne     .Lpairs
-.Lsingles: /* a last output, or all with stride 2 */
-    ldr     r8, [sp, #SINGLES]
-    add     r9, r0, r8, lsl #2
-    cmp     r0, r9
-    beq     .Lnext
-.Lsingle:
-    ldr     r8, [sp, #START]
-    row_1   0, r2, r3
-    row_1   ROW, r4, r5
-    row_1   2 * ROW, r6, r7
-    ldr     r10, [sp, #WIDE]
-    cmp     r10, #0
-    ldr     r10, [sp, #TWICE_ZERO]
-    bne     .Lwide_1
-    requantize r8
-.Lstore_1:
-    ldr     r11, [sp, #CHANNELS]
-    strb    r8, [r1]
-    add     r1, r1, r11
-    adds    r0, r0, #4
-    cmp     r0, r9
-    bne     .Lsingle
-.Lnext:
-    ldr     r0, [sp, #LEFT]
-    subs    r0, r0, #1
-    str     r0, [sp, #LEFT]
-    bne     .Lchannel
-    add     sp, sp, #FRAME
-    pop     {r4-r11, pc}
-.Lwide_2:
-    requantize_wide r8
-    requantize_wide r9
-    b       .Lstore_2
-.Lwide_1:
-    requantize_wide r8
-    b       .Lstore_1
-    .size   tk_planes_3x3, . - tk_planes_3x3
-
-/* ---- other kernels ---- */
-
-/* The stack frame: tk_tile, then what changes from channel to channel. */
 #define PLANE_BYTES 48
 #define WORDS_BYTES 52
 #define WORDS_ROW 56 /* of an output pair's words in a kernel row: 2, 3 or 4 */
-#define G_MULTIPLIER 60
-#define G_SHIFT 64 /* behind G_MULTIPLIER: loaded together; right shift less one */
-#define G_START 68 /* this channel's bias */
-#define G_WORDS_END 72
-#define G_X 76 /* columns of the outputs at hand */
-#define G_Y 80
-#define G_COUNT 84 /* outputs left of the channel */
-#define G_LEFT 88  /* channels left */
-#define G_FRAME 92
+#define C_MULTIPLIER 60
+#define C_SHIFT 64 /* behind C_MULTIPLIER: loaded together; right shift less one */
+#define C_START 68 /* this channel's bias */
+#define C_WORDS_END 72
+#define C_X 76 /* columns of the outputs at hand */
+#define C_Y 80
+#define C_COUNT 84 /* outputs left of the channel */
+#define C_LEFT 88  /* channels left */
+#define C_FRAME 92
 
 /* A kernel row for two outputs, r12 and lr, by \n words of columns. */
     .macro words_2 n
@@ -238,7 +93,7 @@ tk_planes_3x3:
     .macro rows words, n, done
 .L\words\n:
     \words \n
-    ldr     r10, [sp, #G_WORDS_END]
+    ldr     r10, [sp, #C_WORDS_END]
     add     r0, r0, #ROW
     cmp     r1, r10
     bne     .L\words\n
@@ -276,19 +131,19 @@ tk_planes_3x3:
     .thumb_func
 tk_planes_any:
     push    {r4-r11, lr}
-    sub     sp, sp, #G_FRAME
+    sub     sp, sp, #C_FRAME
     ldm     r0!, {r1-r8}
     stm     sp, {r1-r8}
     ldm     r0, {r2-r8}
     add     r0, sp, #TWICE_ZERO + 4
     stm     r0, {r2-r8}
     mov     r0, #4
-    str     r0, [sp, #G_LEFT]
+    str     r0, [sp, #C_LEFT]
 .Lg_channel:
     ldr     r0, [sp, #BIAS]
     ldr     r2, [r0], #4
     str     r0, [sp, #BIAS]
-    str     r2, [sp, #G_START]
+    str     r2, [sp, #C_START]
     ldr     r4, [sp, #STEP]
     ldr     r0, [sp, #MULTIPLIER]
     ldr     r2, [r0]
@@ -299,25 +154,25 @@ tk_planes_any:
     add     r0, r0, r4, lsr #2
     str     r0, [sp, #SHIFT]
     mvn     r3, r3
-    strd    r2, r3, [sp, #G_MULTIPLIER]
+    strd    r2, r3, [sp, #C_MULTIPLIER]
     ldr     r0, [sp, #WORDS]
     ldr     r2, [sp, #WORDS_BYTES]
     add     r0, r0, r2
-    str     r0, [sp, #G_WORDS_END]
+    str     r0, [sp, #C_WORDS_END]
     ldr     r0, [sp, #OUTPUT]
-    str     r0, [sp, #G_Y]
+    str     r0, [sp, #C_Y]
     add     r0, r0, #1
     str     r0, [sp, #OUTPUT]
     ldrd    r2, r3, [sp, #PAIRS]
     add     r2, r3, r2, lsl #1
-    str     r2, [sp, #G_COUNT]
+    str     r2, [sp, #C_COUNT]
     ldr     r0, [sp, #PLANES]
     ldr     r2, [sp, #PLANE_BYTES]
     add     r2, r0, r2
     str     r2, [sp, #PLANES]
 .Lg_outputs:
-    str     r0, [sp, #G_X]
-    ldr     r12, [sp, #G_START]
+    str     r0, [sp, #C_X]
+    ldr     r12, [sp, #C_START]
     ldr     r1, [sp, #WORDS]
     ldr     r2, [sp, #PAIRS]
     ldr     r3, [sp, #WORDS_ROW]
@@ -331,7 +186,7 @@ tk_planes_any:
     rows    words_2, 3, .Lg_two_done
     rows    words_2, 4, here
 .Lg_two_done:
-    ldrd    r2, r3, [sp, #G_MULTIPLIER]
+    ldrd    r2, r3, [sp, #C_MULTIPLIER]
     ldr     r0, [sp, #WIDE]
     ldr     r4, [sp, #TWICE_ZERO]
     cmp     r0, #0
@@ -339,18 +194,18 @@ tk_planes_any:
     to_output r12
     to_output lr
 .Lg_store_2:
-    ldr     r5, [sp, #G_Y]
+    ldr     r5, [sp, #C_Y]
     ldr     r6, [sp, #CHANNELS]
-    ldr     r7, [sp, #G_COUNT]
+    ldr     r7, [sp, #C_COUNT]
     strb    r12, [r5]
     subs    r7, r7, #2
     bmi     .Lg_next
     strb    lr, [r5, r6]
     beq     .Lg_next
     add     r5, r5, r6, lsl #1
-    str     r5, [sp, #G_Y]
-    str     r7, [sp, #G_COUNT]
-    ldr     r0, [sp, #G_X]
+    str     r5, [sp, #C_Y]
+    str     r7, [sp, #C_COUNT]
+    ldr     r0, [sp, #C_X]
     add     r0, r0, #4
     b       .Lg_outputs
 .Lg_one:
@@ -361,33 +216,33 @@ tk_planes_any:
     rows    words_1, 3, .Lg_one_done
     rows    words_1, 4, here
 .Lg_one_done:
-    ldrd    r2, r3, [sp, #G_MULTIPLIER]
+    ldrd    r2, r3, [sp, #C_MULTIPLIER]
     ldr     r0, [sp, #WIDE]
     ldr     r4, [sp, #TWICE_ZERO]
     cmp     r0, #0
     bne     .Lg_wide_1
     to_output r12
 .Lg_store_1:
-    ldr     r5, [sp, #G_Y]
+    ldr     r5, [sp, #C_Y]
     ldr     r6, [sp, #CHANNELS]
-    ldr     r7, [sp, #G_COUNT]
+    ldr     r7, [sp, #C_COUNT]
     strb    r12, [r5]
     subs    r7, r7, #1
     beq     .Lg_next
     add     r5, r5, r6
-    str     r5, [sp, #G_Y]
-    str     r7, [sp, #G_COUNT]
-    ldr     r0, [sp, #G_X]
+    str     r5, [sp, #C_Y]
+    str     r7, [sp, #C_COUNT]
+    ldr     r0, [sp, #C_X]
     add     r0, r0, #4
     b       .Lg_outputs
 .Lg_next:
-    ldr     r0, [sp, #G_WORDS_END]
+    ldr     r0, [sp, #C_WORDS_END]
     str     r0, [sp, #WORDS]
-    ldr     r0, [sp, #G_LEFT]
+    ldr     r0, [sp, #C_LEFT]
     subs    r0, r0, #1
-    str     r0, [sp, #G_LEFT]
+    str     r0, [sp, #C_LEFT]
     bne     .Lg_channel
-    add     sp, sp, #G_FRAME
+    add     sp, sp, #C_FRAME
     pop     {r4-r11, pc}
 .Lg_wide_2:
     to_output_wide r12

@@ -52,6 +52,14 @@ typedef struct {
     uint32_t offset; /* minus the zero point, twice */
 } tk_under;
 
+/* n: a multiple of 4. */
+static inline void tk_planes_zero(int16_t *planes, int32_t n) {
+    for (int16_t *end = planes + n; planes != end; planes += 4) {
+        tk_store(planes, 0);
+        tk_store(planes + 2, 0);
+    }
+}
+
 /* What lies under `count` outputs from ox on of a row; zeros the planes. */
 static inline tk_under tk_planes_clear(int16_t *planes, const tk_window *w, int32_t channels,
                                        const int8_t *input, int32_t ox, int32_t count,
@@ -60,10 +68,7 @@ static inline tk_under tk_planes_clear(int16_t *planes, const tk_window *w, int3
     const int32_t end = tk_min(x + (count - 1) * w->stride_width + w->kernel_width, w->input_width);
     const int32_t left = x < 0 ? -x : 0;
     const int32_t size = w->kernel_height * TK_PLANE;
-    for (int16_t *last = planes + 4 * size; planes != last; planes += 4) {
-        tk_store(planes, 0);
-        tk_store(planes + 2, 0);
-    }
+    tk_planes_zero(planes, 4 * size);
     return (tk_under){input + (x + left) * channels, end - x - left, left, channels, size,
                       tk_both(-zero_point)};
 }
@@ -93,7 +98,17 @@ static __attribute__((noinline)) void tk_planes_row(int16_t *to, const int8_t *f
     }
 }
 
-/* Fills the planes of channels c … c + 3. */
+/* Zeros the rows of four planes that lie outside the input. */
+static inline void tk_planes_zero_outside(int16_t *planes, int32_t size, int32_t height,
+                                          const tk_view *view) {
+    for (int32_t ky = 0; ky < height; ky++, planes += TK_PLANE) {
+        for (int32_t k = 0; k < 4 && (ky < view->ky.first || ky >= view->ky.last); k++) {
+            tk_planes_zero(planes + k * size, TK_PLANE);
+        }
+    }
+}
+
+/* Fills the planes of channels c … c + 3; rows outside the input are left as they are. */
 static inline void tk_planes_fill(int16_t *planes, const tk_view *view, const tk_under *under,
                                   int32_t c) {
     tk_row_walk rows = view->rows;
@@ -173,45 +188,13 @@ static inline void tk_planes_channel(const tk_tile *tile, const int16_t *plane,
 }
 
 #if defined(__thumb2__)
-/* 3x3 with stride 1 or, without pairs, 2. */
-void tk_planes_3x3(const tk_tile *tile);
 /* Up to four words of columns, stride 1 or, without pairs, 2. */
 void tk_planes_any(const tk_tile *tile);
-
-/* Words of four channels for tk_planes_3x3: (w0, w1), (w1, w2) of each kernel row. */
-static __attribute__((noinline)) void tk_planes_words_3x3(const int8_t *weights, int32_t step,
-                                                          uint32_t *words) {
-    for (int32_t ky = 0; ky < 3; ky++, weights += 3 * step, words += 2) {
-        const uint32_t w0 = tk_load(weights), w1 = tk_load(weights + step);
-        const uint32_t w2 = tk_load(weights + 2 * step);
-        const uint32_t even0 = tk_even_bytes(w0), even1 = tk_even_bytes(w1);
-        const uint32_t even2 = tk_even_bytes(w2), odd0 = tk_odd_bytes(w0);
-        const uint32_t odd1 = tk_odd_bytes(w1), odd2 = tk_odd_bytes(w2);
-        words[0] = tk_pack_low(even0, even1);
-        words[1] = tk_pack_low(even1, even2);
-        words[6] = tk_pack_low(odd0, odd1);
-        words[7] = tk_pack_low(odd1, odd2);
-        words[12] = tk_pack_high(even0, even1);
-        words[13] = tk_pack_high(even1, even2);
-        words[18] = tk_pack_high(odd0, odd1);
-        words[19] = tk_pack_high(odd1, odd2);
-    }
-}
 #endif
 
-/* The four channels of a tile; weights: `step` bytes from tap to tap; `words` has room for them. */
-static inline void tk_planes_tile(tk_tile *tile, const tk_window *w, const int8_t *weights,
-                                  int32_t step, uint32_t *words) {
+/* The four channels of a tile. */
+static inline void tk_planes_tile(const tk_tile *tile, const tk_window *w) {
     const int32_t stride = w->stride_width;
-    tile->words = words;
-#if defined(__thumb2__)
-    if (w->kernel_height == 3 && w->kernel_width == 3 && stride <= 2) {
-        tk_planes_words_3x3(weights, step, words);
-        tk_planes_3x3(tile);
-        return;
-    }
-#endif
-    tk_planes_words(weights, step, w, stride != 2, words);
 #if defined(__thumb2__)
     if (stride <= 2 && tile->words_row >= 2 && tile->words_row <= 4) {
         tk_planes_any(tile);
@@ -221,7 +204,7 @@ static inline void tk_planes_tile(tk_tile *tile, const tk_window *w, const int8_
     for (int32_t k = 0; k < 4; k++) {
         const int32_t c = tile->step != 0 ? k : 0;
         tk_planes_channel(tile, tile->planes + k * tile->plane_bytes / 2,
-                          words + k * tile->words_bytes / 4, w->kernel_height, stride,
+                          tile->words + k * tile->words_bytes / 4, w->kernel_height, stride,
                           tile->bias[k], tile->multiplier[c], tile->shift[c], tile->output + k);
     }
 }

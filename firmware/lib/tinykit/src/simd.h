@@ -38,6 +38,18 @@ static inline int32_t tk_smmulr(int32_t a, int32_t b) {
     return result;
 }
 
+/* Four bits: whether each byte of x, less that of `low`, is at most that of `range`, unsigned. */
+static inline uint32_t tk_bytes_within(uint32_t x, uint32_t low, uint32_t range) {
+    uint32_t result;
+    __asm__("usub8 %0, %1, %2\n\t"
+            "usub8 %0, %3, %0\n\t"
+            "sel %0, %4, %5"
+            : "=&r"(result)
+            : "r"(x), "r"(low), "r"(range), "r"(0x01010101u), "r"(0)
+            : "cc");
+    return (result * 0x10204080u) >> 28;
+}
+
 /* x / 2, downwards, clamped to int8. */
 static inline int8_t tk_saturate_half(int32_t x) {
     int32_t result;
@@ -120,6 +132,15 @@ static inline int32_t tk_smlatb(uint32_t a, uint32_t b, int32_t acc) {
 
 static inline int32_t tk_smlad(uint32_t a, uint32_t b, int32_t acc) {
     return tk_smlatt(a, b, tk_smlabb(a, b, acc));
+}
+
+static inline uint32_t tk_bytes_within(uint32_t x, uint32_t low, uint32_t range) {
+    uint32_t bits = 0;
+    for (uint32_t i = 0; i < 4; i++) {
+        const uint32_t above = (x >> 8 * i) - (low >> 8 * i);
+        bits |= ((above & 0xFFu) <= (range >> 8 * i & 0xFFu) ? 1u : 0u) << i;
+    }
+    return bits;
 }
 
 static inline int8_t tk_saturate_half(int32_t x) {

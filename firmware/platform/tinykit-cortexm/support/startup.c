@@ -105,6 +105,9 @@ _Noreturn void tk_reset(void) {
 #if defined(__ARM_ARCH_8M_MAIN__) || defined(__ARM_ARCH_8_1M_MAIN__)
     __asm volatile("msr msplim, %0" ::"r"(tk_stack_bottom));
 #endif
+#ifdef __ARM_ARCH_6M__
+    TK_SCB_CCR |= 1u << 3; /* UNALIGN_TRP, where a larger core runs this code: as on a Cortex-M0+ */
+#endif
     TK_SCB_VTOR = (uint32_t)(uintptr_t)tk_vectors;
     start();
     tk_board_reset();

@@ -103,6 +103,19 @@ typedef struct {
     int8_t shift;
 } tk_rescale;
 
+/* Any function of one code: table[x + 128]. */
+typedef struct {
+    const int8_t *table; /* [256] */
+    uint32_t size;
+} tk_lookup;
+
+/* TRANSPOSE: the output's axes, outermost first, five with ones in front; for each the distance of
+ * neighbours in the input, in elements. */
+typedef struct {
+    const uint32_t *size;   /* [5] */
+    const uint32_t *stride; /* [5] */
+} tk_transpose;
+
 /* SOFTMAX: differences to the largest input below diff_min give probability 0. */
 typedef struct {
     uint32_t rows;
@@ -130,6 +143,12 @@ void tk_depthwise_conv2d_row_s8(const tk_depthwise_conv2d *conv, const int8_t *i
 void tk_depthwise_conv2d_s8(const tk_depthwise_conv2d *conv, const int8_t *input, int8_t *output,
                             int16_t *scratch);
 
+/* The same for windows of 3x3, undilated, where O = C. */
+void tk_depthwise_conv2d_3x3_row_s8(const tk_depthwise_conv2d *conv, const int8_t *input,
+                                    int32_t ring, int32_t oy, int8_t *output, int16_t *scratch);
+void tk_depthwise_conv2d_3x3_s8(const tk_depthwise_conv2d *conv, const int8_t *input,
+                                int8_t *output, int16_t *scratch);
+
 void tk_average_pool2d_row_s8(const tk_pool *pool, const int8_t *input, int32_t ring, int32_t oy,
                               int8_t *output);
 void tk_average_pool2d_s8(const tk_pool *pool, const int8_t *input, int8_t *output);
@@ -146,9 +165,13 @@ void tk_add_s8(const tk_add *add, const int8_t *a, const int8_t *b, int8_t *outp
 void tk_requantize_s8(const tk_rescale *op, const int8_t *input, int8_t *output);
 void tk_requantize_u8_s8(const tk_rescale *op, const uint8_t *input, int8_t *output);
 void tk_requantize_s8_u8(const tk_rescale *op, const int8_t *input, uint8_t *output);
+void tk_lookup_s8(const tk_lookup *lookup, const int8_t *input, int8_t *output);
 void tk_softmax_s8(const tk_softmax *softmax, const int8_t *input, int8_t *output);
 
 void tk_mean_s8(const tk_mean *mean, const int8_t *input, int8_t *output);
+
+void tk_transpose_s8(const tk_transpose *transpose, const int8_t *input, int8_t *output);
+void tk_transpose_s16(const tk_transpose *transpose, const int16_t *input, int16_t *output);
 
 #ifdef __cplusplus
 }

@@ -131,7 +131,9 @@ void tk_pad_grad_s16(const tk_pad_grad *pad, const int16_t *gradient, int16_t *r
 
 /* Convolutions backward.  Each output channel's gradient is multiplied by its weight scale,
  * m / 2^15 with m = round(scale * M), M as in tk_update, and shifted right by scale_shift, into
- * scratch: 2 * O * (1 + ring * OW) bytes, where `ring` rows of outputs see one row of inputs. */
+ * scratch: 2 * O * (1 + ring * OW) bytes, where `ring` rows of outputs see one row of inputs; for
+ * one tap with stride 1 four pixels are taken at once (one, if there are less): 2 * O + 8 (or 2) *
+ * up2(O) bytes. */
 typedef struct {
     const tk_window *window;
     const int8_t *weights;
@@ -143,6 +145,7 @@ typedef struct {
     uint16_t ring;
     int8_t scale_shift, shift;
     uint8_t per_channel;
+    uint8_t narrow; /* the sums fit an int32, and 0 <= shift <= 31 */
 } tk_conv2d_input_grad;
 void tk_conv2d_input_grad_s16(const tk_conv2d_input_grad *conv, const int16_t *gradient,
                               int16_t *result, int16_t *scratch, tk_trainer *trainer);

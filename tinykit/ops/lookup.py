@@ -1,0 +1,36 @@
+"""Any function of one int8 code, as a table of 256 bytes.
+
+Inputs: x int8; table int8 [256], for the codes -128 … 127.  Made by tinykit.passes.lookups from
+chains of pointwise ops.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinykit.errors import ModelError
+from tinykit.ir import Array, Attributes, Graph, Op
+from tinykit.ops.base import Call, Field, Operator, Struct, Table
+from tinykit.ops.evaluate import Run
+
+
+class Lookup(Operator[Attributes]):
+    kind = "lookup"
+    in_place = 0
+    pointwise = True
+
+    def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
+        if graph[op.inputs[1]].shape != (256,):
+            raise ModelError(f"layer {op.name}: a table has 256 entries")
+        return (graph[op.inputs[0]].shape,)
+
+    def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
+        return (run[op.inputs[1]][run[op.inputs[0]].astype(np.int64) + 128],)
+
+    def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
+        x, table = (graph[name] for name in op.inputs)
+        fields: dict[str, Field] = {"table": Table("int8_t", table.value), "size": x.size}
+        return (Call("tk_lookup_s8", Struct("tk_lookup", fields), (x.name, op.outputs[0])),)
+
+
+OPERATOR = Lookup()
