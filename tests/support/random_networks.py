@@ -55,12 +55,14 @@ def optimizers(draw: Draw) -> Optimizer:
         learning_rate=draw(st.sampled_from([1e-4, 0.003, 0.02, 0.3, 20.0, 100.0])),
         momentum=draw(st.sampled_from([0.0, 0.0, 0.5, 0.9, 0.999])),
         weight_decay=draw(st.sampled_from([0.0, 0.0, 1e-4, 0.1, 1.0])),
+        skip_below=draw(st.sampled_from([0.0, 0.0, 0.3])),
+        guard_loss=draw(st.sampled_from([0.0, 0.0, 1.0])),
         schedule=draw(st.sampled_from(["constant", "linear", "cosine"])),
         warmup_steps=draw(st.sampled_from([0, 0, 3])),
         total_steps=draw(st.sampled_from([0, 2, 7])),
         accumulate=draw(st.sampled_from([1, 1, 2, 3])),
         rounding=draw(st.sampled_from(["nearest", "stochastic"])),
-        master=draw(st.sampled_from(["int8", "int16"])),
+        master=draw(st.sampled_from(["int8", "int16", "int32"])),
         seed=draw(st.sampled_from([0, 1, 2**32 - 1])),
     )
 

@@ -65,6 +65,7 @@ class StepAnswer:
     loss: float
     step: int
     saturations: int
+    skipped: int
     updated: int
 
 
@@ -143,6 +144,7 @@ class KernelTrainer:
             optimizer.warmup_steps,
             optimizer.total_steps,
             optimizer.accumulate,
+            int(optimizer.master == "int32"),
             optimizer.seed,
             classes,
         )
@@ -180,6 +182,8 @@ class KernelTrainer:
             special = {"$trainer": self.trainer, "$target": target, "$step": step}
             for op in self.graph.ops:
                 self.runner.run(self.graph, op, values, special)
+                if getattr(self.trainer, "skips"):  # noqa: B009 - ctypes tells mypy nothing
+                    break
             self.runner.library.tk_step_end(ctypes.byref(self.set), ctypes.byref(step))
         return StepAnswer(
             step.status,
@@ -187,7 +191,8 @@ class KernelTrainer:
             step.loss,
             step.step,
             step.saturations,
-            self.trainer.updated,
+            step.skipped,
+            step.updated,
         )
 
     @property

@@ -15,6 +15,8 @@ from tinykit.schedule import Program
 
 POINTER_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
 
+END = "end"  # the label behind the last op
+
 
 @dataclass
 class FunctionBody:
@@ -47,6 +49,12 @@ class Emitter:
                 tensor = program.graph[name]
                 where = self._pointer(program, tensor)
                 body.lines.append(f"    TK_TRACE_POINT({index}, {where}, {tensor.bytes});")
+            if operator(op.kind).may_end(op):
+                body.lines += [
+                    f"    if ({self.prefix}_trainer.skips) {{",
+                    f"        goto {END};",
+                    "    }",
+                ]
         return body
 
     def _call(self, program: Program, op: Op, call: Call) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import tinykit
 from tinykit.codegen.constants import Constants, number, wrapped
 from tinykit.codegen.cstruct import struct_types
-from tinykit.codegen.emit import FunctionBody, port_macros
+from tinykit.codegen.emit import END, FunctionBody, port_macros
 from tinykit.ir import Tensor
 from tinykit.ops.update import is_state
 
@@ -220,6 +220,7 @@ def _training_constants(source: ModelSource) -> list[str]:
         f"    .warmup_steps = {optimizer.warmup_steps},",
         f"    .total_steps = {optimizer.total_steps},",
         f"    .accumulate = {optimizer.accumulate},",
+        f"    .wide = {int(optimizer.master == 'int32')},",
         f"    .seed = {optimizer.seed}u,",
         f"    .classes = {classes},",
         "};",
@@ -266,6 +267,7 @@ def _training_functions(source: ModelSource, train: FunctionBody) -> list[str]:
         "        return step;",
         "    }",
         *train.lines,
+        *([f"{END}:"] if f"        goto {END};" in train.lines else []),
         f"    tk_step_end({parameters}, &step);",
         "    return step;\n}",
         "",

@@ -29,6 +29,7 @@ class Step:
     rate: float = 0.0  # float32 learning rate / accumulate * the step's gradient normalisation
     normalisation: float = 1.0  # the power of two by which the loss gradient was divided
     saturations: int = 0
+    skips: bool = False  # the loss decided that the step ends there
     updated: int = 0  # weights and biases that this step changed
     first: bool = True  # no earlier sample of this accumulation has updated anything
 
@@ -82,4 +83,6 @@ def evaluate(
     for op in graph.ops:
         results = operator(op.kind).evaluate(op, run)
         run.values.update(zip((*op.outputs, *op.updates), results, strict=True))
+        if run.step.skips and not real:
+            break
     return run

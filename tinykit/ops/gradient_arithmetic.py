@@ -15,6 +15,7 @@ from tinykit.ir import Array, Quantization
 from tinykit.ops.evaluate import Run, Step
 
 FRACTION = 256  # residual units in one step of the plane in use
+WIDE_FRACTION = 2**24  # likewise, of weights with 32-bit masters
 WEIGHT_LIMIT = 127  # |weight| <= 127, as TFLite's symmetric int8
 BIAS_LIMIT = 2**29  # leaves room for the sum of products below 2^30
 DELTA_LIMIT = 2**30  # largest change of a master in one step, in residual units
@@ -108,9 +109,9 @@ def scaled_delta(acc: Array, rate: float, noise: Array | None) -> Array:
     return np.asarray(np.clip((product + add) >> shift, -DELTA_LIMIT, DELTA_LIMIT))
 
 
-def roll(used: Array, residual: Array, limit: int) -> tuple[Array, Array]:
-    """Bring the plane in use up to its master: (used, residual) int64, |residual| <= 128."""
-    master = used.astype(np.int64) * FRACTION + residual
-    master = np.clip(master, -limit * FRACTION, limit * FRACTION)
-    new = (master + FRACTION // 2) >> 8
-    return new, master - new * FRACTION
+def roll(used: Array, residual: Array, limit: int, fraction: int = FRACTION) -> tuple[Array, Array]:
+    """Bring the plane in use up to its master: (used, residual), |residual| <= fraction / 2."""
+    master = used.astype(np.int64) * fraction + residual
+    master = np.clip(master, -limit * fraction, limit * fraction)
+    new = (master + fraction // 2) // fraction
+    return new, master - new * fraction

@@ -21,6 +21,7 @@ from tinykit.ops.gradient_arithmetic import (
     DELTA_LIMIT,
     FRACTION,
     WEIGHT_LIMIT,
+    WIDE_FRACTION,
     hash_base,
     hash_numbers,
     roll,
@@ -46,6 +47,7 @@ class UpdateRule(Attributes):
     rounding:     of each update to residual units (or to whole steps without a residual)
     accumulate:   samples whose updates stay in the residual before the plane in use follows
     momentum, weight_decay: as in the plan's optimizer
+    wide:         the residual is in units of 2^-24, an int32
     """
 
     tensor: int = 0
@@ -54,6 +56,7 @@ class UpdateRule(Attributes):
     accumulate: int = 1
     momentum: float = 0.0
     weight_decay: float = 0.0
+    wide: bool = False
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -120,6 +123,9 @@ def residual_of(op: Op) -> str:
 
 def units(op: Op) -> int:
     """Update units in one integer step of the plane in use."""
+    assert isinstance(op.attributes, UpdateAttributes)
+    if op.attributes.rule.wide:
+        return WIDE_FRACTION
     return FRACTION if residual_of(op) else 1
 
 
@@ -158,7 +164,8 @@ def apply_update(
     if rule.weight_decay and used.dtype == np.int8 and step.first:
         master = used.astype(np.int64)
         if residual_of(op):
-            master = master * FRACTION + run[residual_of(op)]
+            master = master * units(op) + run[residual_of(op)]
+            master = np.clip(master, -(2**31), 2**31 - 1)
         shrink = float(np.float32(step.learning_rate) * np.float32(rule.weight_decay))
         delta = np.clip(delta + decayed(master, shrink, noise), -DELTA_LIMIT, DELTA_LIMIT)
     step.updated += int(np.count_nonzero(delta))
@@ -177,7 +184,7 @@ def _moved(op: Op, run: Run, delta: Array, rule: UpdateRule) -> dict[str, Array]
     if rule.accumulate > 1:
         info = np.iinfo(dtype)
         return {name: np.clip(residual, info.min, info.max).astype(dtype)}
-    new_used, left = roll(used, residual, limit)
+    new_used, left = roll(used, residual, limit, units(op))
     return {op.updates[0]: new_used.astype(used.dtype), name: left.astype(dtype)}
 
 
@@ -194,6 +201,7 @@ def update_struct(op: Op, unit: Units, attributes: UpdateAttributes) -> Struct:
         "tensor": rule.tensor,
         "stochastic": int(rule.rounding == "stochastic"),
         "accumulate": int(rule.accumulate > 1),
+        "wide": int(rule.wide),
     }
     return Struct("tk_update", fields)
 

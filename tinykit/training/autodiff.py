@@ -16,7 +16,7 @@ from tinykit.ir.tensor import DType
 from tinykit.ops.activation_mask import Limits
 from tinykit.ops.gradient_arithmetic import gradient_scale
 from tinykit.ops.registry import operator
-from tinykit.ops.softmax_cross_entropy import GRADIENT_EXPONENT
+from tinykit.ops.softmax_cross_entropy import GRADIENT_EXPONENT, LossAttributes
 from tinykit.ops.update import UpdateAttributes, UpdateRule
 from tinykit.training.plan import Optimizer
 
@@ -99,6 +99,7 @@ class GraphTape:
             accumulate=optimizer.accumulate,
             momentum=optimizer.momentum,
             weight_decay=optimizer.weight_decay,
+            wide=optimizer.master == "int32" and self.graph[parameter].dtype == "int8",
         )
         states = [self._state(parameter, state, "int16") for state in rule.states]
         updates = (parameter, *self._residual(parameter), *states)
@@ -132,7 +133,9 @@ class GraphTape:
         tensor, optimizer = self.graph[parameter], self.optimizer
         weights = tensor.dtype == "int8"
         dtype: DType = "int8"
-        if optimizer.accumulate > 1:
+        if weights and optimizer.master == "int32":
+            dtype = "int32"
+        elif optimizer.accumulate > 1:
             dtype = "int16" if weights else "int32"
         elif optimizer.master == "int8":
             return ()
@@ -201,7 +204,8 @@ def differentiate(graph: Graph, optimizer: Optimizer) -> Graph:
     loss = "loss/gradient"
     scale = gradient_scale(GRADIENT_EXPONENT)
     tape.tensors[loss] = Tensor(loss, graph[logits].shape, "int16", scale)
-    loss_op = Op("softmax_cross_entropy", "loss", (logits,), (loss,), phase="loss", layer="loss")
+    ends = LossAttributes(optimizer.skip_below, optimizer.guard_loss)
+    loss_op = Op("softmax_cross_entropy", "loss", (logits,), (loss,), ends, (), "loss", "loss")
     tape.contribute(logits, loss)
     for op in reversed(forward.ops):
         if any(name in tape.gradients for name in op.outputs):

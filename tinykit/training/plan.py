@@ -48,8 +48,13 @@ class Optimizer(_Section):
             biases), beside the gradient (decoupled).
     schedule: "constant"; "linear" or "cosine" from learning_rate to 0 over total_steps.
     warmup_steps: the rate grows linearly from 0 during the first steps.
+    skip_below: samples whose largest |probability - target| is below it change nothing; the
+            backward pass is left out. They count as steps, and the device reports how many.
+    guard_loss: samples with a larger loss (in nats) change nothing either, and count alike;
+            0: none.
     accumulate: samples whose mean gradient makes one update of the weights in use.
-    master: "int16" keeps a fraction of 8 bits beside each int8 weight; "int8" keeps none.
+    master: "int16" keeps a fraction of 8 bits beside each int8 weight, "int32" of 24 bits (in 4
+            bytes); "int8" keeps none. Biases have 8 bits, or none with "int8".
     """
 
     learning_rate: float = Field(0.01, gt=0, le=100)
@@ -58,9 +63,11 @@ class Optimizer(_Section):
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = Field(0, ge=0)
     total_steps: int = Field(0, ge=0)
+    skip_below: float = Field(0.0, ge=0, lt=1)
+    guard_loss: float = Field(0.0, ge=0)
     accumulate: int = Field(1, ge=1, le=64)
     rounding: Literal["stochastic", "nearest"] = "stochastic"
-    master: Literal["int16", "int8"] = "int16"
+    master: Literal["int32", "int16", "int8"] = "int16"
     seed: int = Field(1, ge=0, lt=2**32)
 
 

@@ -8,7 +8,13 @@ import numpy as np
 
 from tinykit.ir import Array, Graph
 from tinykit.ops.evaluate import Step, evaluate, initial_values
-from tinykit.ops.gradient_arithmetic import BIAS_LIMIT, WEIGHT_LIMIT, roll
+from tinykit.ops.gradient_arithmetic import (
+    BIAS_LIMIT,
+    FRACTION,
+    WEIGHT_LIMIT,
+    WIDE_FRACTION,
+    roll,
+)
 from tinykit.training.plan import Optimizer
 from tinykit.training.rate import learning_rate
 
@@ -24,6 +30,7 @@ class ReferenceTrainer:
     pending: int = 0
     begun: int = 0  # of the pending ones, those that updated
     saturations: int = 0
+    skipped: int = 0
 
     def __post_init__(self) -> None:
         values = initial_values(self.graph)
@@ -49,7 +56,8 @@ class ReferenceTrainer:
         self.steps += 1
         self.saturations = step.saturations
         self.pending += 1
-        self.begun += 1
+        self.begun += not step.skips
+        self.skipped += step.skips
         if self.pending == self.optimizer.accumulate:
             self.apply()
         return step
@@ -61,7 +69,10 @@ class ReferenceTrainer:
             residual = self.parameters.get(f"{name}/residual")
             if residual is None or self.optimizer.accumulate == 1:
                 continue
-            limit = WEIGHT_LIMIT if used.dtype == np.int8 else BIAS_LIMIT
-            new, left = roll(used, residual.astype(np.int64), limit)
+            weights = used.dtype == np.int8
+            limit = WEIGHT_LIMIT if weights else BIAS_LIMIT
+            wide = weights and self.optimizer.master == "int32"
+            fraction = WIDE_FRACTION if wide else FRACTION
+            new, left = roll(used, residual.astype(np.int64), limit, fraction)
             self.parameters[name] = new.astype(used.dtype)
             self.parameters[f"{name}/residual"] = left.astype(residual.dtype)

@@ -44,6 +44,8 @@ void tk_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const int
     }
     step->prediction = (int32_t)best;
     step->loss = tk_log(total) + distance;
+    trainer->skips =
+        largest < loss->skip_below || (loss->guard_loss > 0.0f && step->loss > loss->guard_loss);
     if (largest < power_of_two(-100)) {
         trainer->rate = 0.0f;
         trainer->normalisation = 0.0f;

@@ -3,6 +3,12 @@
 #include "optimizer.h"
 #include "scalar.h"
 
+#define WIDE_ONE ((int64_t)1 << 24)
+
+static int32_t to_int32(int64_t x) {
+    return (int32_t)(x > INT32_MAX ? INT32_MAX : (x < INT32_MIN ? INT32_MIN : x));
+}
+
 tk_rate tk_rate_of(float rate) {
     const uint32_t bits = tk_float_bits(rate);
     const int32_t exponent = (int32_t)((bits >> 23) & 255u);
@@ -37,22 +43,45 @@ int32_t tk_weight_master(const tk_update *update, int32_t index) {
     if (update->residual == NULL) {
         return used;
     }
+    if (update->wide) {
+        const int64_t master = used * WIDE_ONE + ((const int32_t *)update->residual)[index];
+        return to_int32(master);
+    }
     return used * 256 + (update->accumulate ? ((const int16_t *)update->residual)[index]
                                             : ((const int8_t *)update->residual)[index]);
 }
 
-void tk_weight_update(const tk_update *update, int32_t index, int32_t delta) {
+/* Bring a weight up to its master, 2^24 * used + residual, where residual has any size. */
+static int32_t roll_wide(int8_t *used, int64_t residual) {
+    int64_t master = *used * WIDE_ONE + residual;
+    const int64_t limit = TK_WEIGHT_LIMIT * WIDE_ONE;
+    master = master > limit ? limit : (master < -limit ? -limit : master);
+    *used = (int8_t)((master + WIDE_ONE / 2) >> 24);
+    return (int32_t)(master - *used * WIDE_ONE);
+}
+
+/* Masters that are not of 16 bits, or wait for the end of an accumulation. */
+static void unusual_update(const tk_update *update, int32_t index, int32_t delta) {
     int8_t *used = (int8_t *)update->used + index;
     if (update->residual == NULL) {
         *used = (int8_t)tk_clamp(tk_clamp(*used - delta, -TK_BIAS_LIMIT, TK_BIAS_LIMIT),
                                  -TK_WEIGHT_LIMIT, TK_WEIGHT_LIMIT);
-        return;
-    }
-    if (update->accumulate) {
+    } else if (update->wide) {
+        int32_t *residual = (int32_t *)update->residual + index;
+        const int64_t sum = (int64_t)*residual - delta;
+        *residual = update->accumulate ? to_int32(sum) : roll_wide(used, sum);
+    } else {
         int16_t *residual = (int16_t *)update->residual + index;
         *residual = (int16_t)tk_clamp(*residual - delta, INT16_MIN, INT16_MAX);
+    }
+}
+
+void tk_weight_update(const tk_update *update, int32_t index, int32_t delta) {
+    if (update->residual == NULL || update->accumulate || update->wide) {
+        unusual_update(update, index, delta);
         return;
     }
+    int8_t *used = (int8_t *)update->used + index;
     int8_t *residual = (int8_t *)update->residual + index;
     const int32_t master =
         tk_clamp(*used * 256 + *residual - delta, -TK_WEIGHT_LIMIT * 256, TK_WEIGHT_LIMIT * 256);
@@ -76,8 +105,7 @@ void tk_bias_step(const tk_update *update, uint32_t index, int32_t delta) {
         *used = (int32_t)tk_clamp(*used - delta, -TK_BIAS_LIMIT, TK_BIAS_LIMIT);
     } else if (update->accumulate) {
         int32_t *residual = (int32_t *)update->residual + index;
-        const int64_t sum = (int64_t)*residual - delta;
-        *residual = (int32_t)(sum > INT32_MAX ? INT32_MAX : (sum < INT32_MIN ? INT32_MIN : sum));
+        *residual = to_int32((int64_t)*residual - delta);
     } else {
         int8_t *residual = (int8_t *)update->residual + index;
         *residual = (int8_t)roll_bias(used, (int64_t)*residual - delta);
@@ -122,6 +150,14 @@ void tk_bias_update_state_s16(const tk_bias_update *bias, const int16_t *gradien
     }
 }
 
+static void apply_wide(const tk_trained *weights) {
+    int8_t *used = weights->used;
+    int32_t *residual = weights->residual;
+    for (uint32_t i = 0; i < weights->size; i++) {
+        residual[i] = roll_wide(&used[i], residual[i]);
+    }
+}
+
 static void apply_weights(const tk_trained *weights) {
     int8_t *used = weights->used;
     int16_t *residual = weights->residual;
@@ -141,7 +177,11 @@ void tk_parameters_apply(const tk_parameters *p) {
         return;
     }
     for (uint32_t i = 0; i < p->weight_count; i++) {
-        apply_weights(&p->weights[i]);
+        if (p->optimizer->wide) {
+            apply_wide(&p->weights[i]);
+        } else {
+            apply_weights(&p->weights[i]);
+        }
     }
     for (uint32_t i = 0; i < p->bias_count; i++) {
         int32_t *used = p->biases[i].used;

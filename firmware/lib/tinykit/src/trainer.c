@@ -28,7 +28,10 @@ static float learning_rate(const tk_optimizer *optimizer, uint32_t step) {
 
 tk_status tk_step_begin(const tk_parameters *p, const tk_target *target, tk_step *step) {
     tk_trainer *trainer = p->trainer;
-    *step = (tk_step){TK_OK, -1, 0.0f, trainer->step, trainer->saturations};
+    *step = (tk_step){.prediction = -1,
+                      .step = trainer->step,
+                      .saturations = trainer->saturations,
+                      .skipped = trainer->skipped};
     if (target == NULL || target->label < 0 || (uint32_t)target->label >= p->optimizer->classes) {
         step->status = TK_ERROR_ARGUMENT;
         return TK_ERROR_ARGUMENT;
@@ -37,6 +40,7 @@ tk_status tk_step_begin(const tk_parameters *p, const tk_target *target, tk_step
     trainer->rate = trainer->learning_rate / (float)p->optimizer->accumulate;
     trainer->normalisation = 1.0f;
     trainer->updated = 0;
+    trainer->skips = 0;
     return TK_OK;
 }
 
@@ -44,12 +48,18 @@ void tk_step_end(const tk_parameters *p, tk_step *step) {
     tk_trainer *trainer = p->trainer;
     trainer->step++;
     trainer->pending++;
-    trainer->begun++;
+    if (trainer->skips) {
+        trainer->skipped++;
+    } else {
+        trainer->begun++;
+    }
     if (trainer->pending >= p->optimizer->accumulate) {
         tk_parameters_apply(p);
     }
     step->step = trainer->step;
     step->saturations = trainer->saturations;
+    step->skipped = trainer->skipped;
+    step->updated = trainer->updated;
 }
 
 void tk_parameters_reset(const tk_parameters *p) {
@@ -63,10 +73,11 @@ void tk_parameters_reset(const tk_parameters *p) {
     *p->trainer = (tk_trainer){0};
 }
 
-/* The saved form: "TKP2", step, pending, begun, saturations, block bytes, identity, block, CRC-32.
+/* The saved form: "TKP2", step, pending, begun, saturations, skipped, block bytes, identity, block,
+ * CRC-32.
  */
 #define MAGIC 0x32504B54u
-#define HEADER_WORDS 6u
+#define HEADER_WORDS 7u
 #define HEADER_BYTES (16u + 4u * HEADER_WORDS)
 _Static_assert(HEADER_BYTES + 4u <= TK_SAVE_OVERHEAD, "TK_SAVE_OVERHEAD is too small");
 
@@ -93,6 +104,7 @@ size_t tk_parameters_save(const tk_parameters *p, uint8_t *out, size_t bytes) {
                                            p->trainer->pending,
                                            p->trainer->begun,
                                            p->trainer->saturations,
+                                           p->trainer->skipped,
                                            p->block_bytes};
     for (uint32_t i = 0; i < HEADER_WORDS; i++) {
         put32(out + 4 * i, header[i]);
@@ -134,6 +146,7 @@ tk_status tk_parameters_load(const tk_parameters *p, const uint8_t *in, size_t b
     *p->trainer = (tk_trainer){.step = get32(in + 4),
                                .pending = get32(in + 8),
                                .begun = get32(in + 12),
-                               .saturations = get32(in + 16)};
+                               .saturations = get32(in + 16),
+                               .skipped = get32(in + 20)};
     return TK_OK;
 }

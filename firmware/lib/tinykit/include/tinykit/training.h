@@ -17,6 +17,8 @@ typedef struct {
     uint32_t pending;     /* samples of the running accumulation */
     uint32_t begun;       /* those of them that updated something */
     uint32_t saturations; /* gradients and states of the optimizer clamped to int16 */
+    uint32_t skipped;     /* steps that ended with their loss */
+    uint32_t skips;       /* this step does */
     uint32_t updated;     /* weights and biases that this step changed */
     float rate;           /* this step's for plain SGD: of a sample's normalised gradients */
     float learning_rate;  /* this step's, of the mean of the samples' gradients */
@@ -27,14 +29,18 @@ typedef struct {
 typedef struct {
     float learning_rate;
     uint32_t schedule, warmup_steps, total_steps;
-    uint32_t accumulate, seed;
+    uint32_t accumulate;
+    uint32_t wide; /* weights have masters of 32 bits */
+    uint32_t seed;
     uint32_t classes;
 } tk_optimizer;
 
-/* A trained tensor with its residual: master = 256 * used + residual. */
+/* A trained tensor with its residual: master = 256 * used + residual, or 2^24 * used + residual for
+ * weights with wide masters. */
 typedef struct {
     void *used;     /* int8 weights or int32 biases */
-    void *residual; /* int8; int16 (weights) or int32 (biases) where samples accumulate */
+    void *residual; /* int8; int16 (weights) or int32 (biases) where samples accumulate; int32: wide
+                     */
     uint32_t size;
 } tk_trained;
 
@@ -71,7 +77,7 @@ typedef struct {
     float constant;
     uint32_t seed;
     uint16_t tensor;
-    uint8_t per_channel, stochastic, accumulate;
+    uint8_t per_channel, stochastic, accumulate, wide;
 } tk_update;
 
 void tk_parameters_reset(const tk_parameters *p);
@@ -84,9 +90,11 @@ tk_status tk_parameters_load(const tk_parameters *p, const uint8_t *in, size_t b
 tk_status tk_step_begin(const tk_parameters *p, const tk_target *target, tk_step *step);
 void tk_step_end(const tk_parameters *p, tk_step *step);
 
-/* Loss.  scratch: 4 * classes bytes. */
+/* Loss.  scratch: 4 * classes bytes.  The step ends with it where max |p - y| < skip_below, or
+ * the loss is above guard_loss (0: never). */
 typedef struct {
     float scale;
+    float skip_below, guard_loss;
     uint32_t classes;
 } tk_softmax_cross_entropy;
 void tk_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const int8_t *logits,
