@@ -95,6 +95,8 @@ def test_training_equals_numpy(architecture: Architecture, accumulate: int, tmp_
 OPTIONS: dict[str, dict[str, Any]] = {
     "momentum": {"momentum": 0.9, "weight_decay": 0.01},
     "int32, accumulated": {"master": "int32", "momentum": 0.9, "accumulate": 3},
+    "clipped": {"clip_norm": 0.1, "momentum": 0.5},
+    "adam": {"method": "adam", "learning_rate": 0.003, "weight_decay": 0.01, "skip_below": 0.7},
     "skipping": {"skip_below": 0.7},
     "guarded": {"guard_loss": 8.0, "master": "int8"},
 }

@@ -74,12 +74,16 @@ def cases(training: Graph, random: np.random.Generator) -> Iterator[Case]:
             trained = tensor.storage == "parameters"
             low = -127 if trained and not is_state(name) else -128
             values[name] = extreme(random, tensor.shape, tensor.dtype, low)
+            if name.endswith("/deviation"):
+                values[name] = np.abs(np.maximum(values[name], -STATE_LIMIT))
             if name.endswith("/momentum"):
                 values[name] = np.maximum(values[name], -STATE_LIMIT)
             if tensor.dtype == "int32":
                 values[name] = np.clip(values[name], -BIAS_LIMIT, BIAS_LIMIT)
+        index = int(random.integers(0, 2**31))
         given = Step(
-            index=int(random.integers(0, 2**31)),
+            index=index,
+            updates=min(index, int(random.choice([0, 1, 5, 1000, 2**31]))),
             rate=float(np.float32(10.0 ** random.uniform(-12, 3))),
             learning_rate=float(np.float32(10.0 ** random.uniform(-12, 3))),
             normalisation=2.0 ** int(random.integers(-20, 1)),

@@ -49,6 +49,7 @@ def trainer_fields(step: Step) -> dict[str, Any]:
     """A trainer's members in the middle of a step."""
     return {
         "step": step.index,
+        "skipped": step.index - step.updates,
         "begun": int(not step.first),
         "rate": step.rate,
         "learning_rate": step.learning_rate,

@@ -81,6 +81,9 @@ class FloatTrainer:
         self.steps += 1
         for name in self.real:
             gradient = run.gradients[name]
+            norm = float(np.linalg.norm(gradient))
+            if 0 < self.optimizer.clip_norm < norm:
+                gradient = gradient * (self.optimizer.clip_norm / norm)
             self.total[name] = self.total.get(name, 0.0) + gradient / self.optimizer.accumulate
         if self.steps % self.optimizer.accumulate == 0:
             self.updates += 1
@@ -90,8 +93,17 @@ class FloatTrainer:
 
     def update(self, name: str, gradient: Array, rate: float) -> None:
         optimizer = self.optimizer
-        velocity = optimizer.momentum * self.memory.get(name, 0.0) + gradient
-        self.memory[name] = velocity
+        if optimizer.method == "adam":
+            m, v = self.memory.get(name, (0.0, 0.0))
+            m = optimizer.beta_1 * m + (1 - optimizer.beta_1) * gradient
+            v = optimizer.beta_2 * v + (1 - optimizer.beta_2) * gradient**2
+            self.memory[name] = m, v
+            unbiased = m / (1 - optimizer.beta_1**self.updates)
+            deviation = np.sqrt(v / (1 - optimizer.beta_2**self.updates))
+            velocity = unbiased / (deviation + optimizer.epsilon)
+        else:
+            velocity = optimizer.momentum * self.memory.get(name, 0.0) + gradient
+            self.memory[name] = velocity
         decay = optimizer.weight_decay if self.graph[name].dtype == "int8" else 0.0
         self.real[name] = self.real[name] - rate * velocity - rate * decay * self.real[name]
         step = real_steps(self.graph, name)
@@ -159,6 +171,12 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "int32": {"learning_rate": 0.02, "master": "int32"},
     "int32, accumulated": {"learning_rate": 0.03, "master": "int32", "accumulate": 4},
     "int32 and momentum": {"learning_rate": 0.004, "master": "int32", "momentum": 0.9},
+    "clipped": {"learning_rate": 0.02, "clip_norm": 0.3},
+    "clipped momentum": {"learning_rate": 0.01, "momentum": 0.9, "clip_norm": 0.2},
+    "adam": {"method": "adam", "learning_rate": 0.002},
+    "adam, int32, decay": {
+        "method": "adam", "learning_rate": 0.002, "master": "int32", "weight_decay": 0.1,
+    },
     "decay": {"learning_rate": 0.02, "weight_decay": 0.1},
     "momentum and decay": {"learning_rate": 0.004, "momentum": 0.9, "weight_decay": 0.1},
 }  # fmt: skip

@@ -31,6 +31,7 @@ class Step:
     saturations: int = 0
     skips: bool = False  # the loss decided that the step ends there
     updated: int = 0  # weights and biases that this step changed
+    updates: int = 0  # earlier steps that were not skipped
     first: bool = True  # no earlier sample of this accumulation has updated anything
 
 

@@ -29,14 +29,18 @@ from tinykit.ops.gradient_arithmetic import (
 )
 from tinykit.ops.layer_scales import LayerScales
 from tinykit.ops.optimizer_arithmetic import (
+    RATIO_ONE,
     STATE_ONE,
+    Adam,
+    adam_step,
+    clip_factor,
     decayed,
     momentum_factor,
     momentum_step,
 )
 
 Rounding = Literal["nearest", "stochastic"]
-STATES = ("residual", "momentum")  # last part of the names of what updates keep
+STATES = ("residual", "momentum", "deviation")  # last part of the names of what updates keep
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class UpdateRule(Attributes):
     tensor:       its number, and seed: for the random numbers of stochastic rounding
     rounding:     of each update to residual units (or to whole steps without a residual)
     accumulate:   samples whose updates stay in the residual before the plane in use follows
-    momentum, weight_decay: as in the plan's optimizer
+    momentum, weight_decay, clip_norm: as in the plan's optimizer
     wide:         the residual is in units of 2^-24, an int32
     """
 
@@ -57,10 +61,14 @@ class UpdateRule(Attributes):
     momentum: float = 0.0
     weight_decay: float = 0.0
     wide: bool = False
+    clip_norm: float = 0.0
+    adam: Adam | None = None
 
     @property
     def states(self) -> tuple[str, ...]:
         """What is kept of each element beside its master, int16 each."""
+        if self.adam is not None:
+            return ("momentum", "deviation")
         return ("momentum",) if self.momentum > 0 else ()
 
 
@@ -86,6 +94,8 @@ class Units:
 
     def constant(self, attributes: UpdateAttributes) -> float:
         """Update units per unit of what the rate multiplies, times M."""
+        if attributes.rule.adam is not None:
+            return self.change / RATIO_ONE
         if attributes.rule.states:
             return self.change * 2.0**attributes.state_exponent / STATE_ONE
         return self.gradient * self.change
@@ -131,7 +141,8 @@ def units(op: Op) -> int:
 
 def is_plain(op: Op, rule: UpdateRule) -> bool:
     """Whether plain SGD does: the C has a function of its own for it."""
-    return not rule.states and not (rule.weight_decay and "bias" not in op.kind)
+    decays = rule.weight_decay > 0 and "bias" not in op.kind
+    return not (rule.states or decays or rule.clip_norm > 0)
 
 
 def apply_update(
@@ -146,14 +157,24 @@ def apply_update(
     states = {name: run[name] for name in op.updates}
     noise = hash_numbers(hash_base(rule.seed, step.index, rule.tensor), used.size)
     noise = noise.reshape(used.shape)
-    amount, rate = acc, np.float32(step.rate)
+    clip = np.float32(1.0)
+    if rule.clip_norm > 0:
+        clip = clip_factor(acc, rule.clip_norm / unit.gradient, step.normalisation)
+    amount, rate = acc, np.float32(step.rate) * clip
     if rule.states:
-        to_state = float(np.float32(unit.state(attributes)) * np.float32(step.normalisation))
+        scale = np.float32(step.normalisation) * clip
+        to_state = float(np.float32(unit.state(attributes)) * scale)
         rate = np.float32(step.learning_rate)
-        name = state_of(op, "momentum")
-        amount, states[name] = momentum_step(
-            acc, run[name], to_state, momentum_factor(rule.momentum), noise, step
-        )
+        name, other = state_of(op, "momentum"), state_of(op, "deviation")
+        if rule.adam is not None:
+            amount, states[name], states[other] = adam_step(
+                acc, run[name], run[other], to_state, rule.adam, attributes.state_exponent,
+                noise, step,
+            )  # fmt: skip
+        else:
+            amount, states[name] = momentum_step(
+                acc, run[name], to_state, momentum_factor(rule.momentum), noise, step
+            )
     constants = attributes.scales.rates(unit.constant(attributes))
     delta = np.empty(used.shape, np.int64)
     for c in range(used.shape[axis]):
@@ -208,10 +229,16 @@ def update_struct(op: Op, unit: Units, attributes: UpdateAttributes) -> Struct:
 
 def _state_struct(op: Op, unit: Units, attributes: UpdateAttributes) -> Struct:
     rule, momentum = attributes.rule, state_of(op, "momentum")
+    adam, deviation = rule.adam or Adam(), state_of(op, "deviation")
     fields: dict[str, Field] = {
         "momentum": Address(momentum) if momentum else None,
+        "deviation": Address(deviation) if deviation else None,
         "gradient": unit.state(attributes) if rule.states else 0.0,
         "decay": 0.0 if "bias" in op.kind else rule.weight_decay,
+        "clip": rule.clip_norm / unit.gradient,
+        "beta_1": adam.beta_1,
+        "beta_2": adam.beta_2,
+        "epsilon": adam.floor(attributes.state_exponent),
         "factor": momentum_factor(rule.momentum),
     }
     return Struct("tk_update_state", fields)

@@ -99,6 +99,8 @@ class GraphTape:
             accumulate=optimizer.accumulate,
             momentum=optimizer.momentum,
             weight_decay=optimizer.weight_decay,
+            clip_norm=optimizer.clip_norm,
+            adam=optimizer.adam,
             wide=optimizer.master == "int32" and self.graph[parameter].dtype == "int8",
         )
         states = [self._state(parameter, state, "int16") for state in rule.states]

@@ -49,6 +49,7 @@ class ReferenceTrainer:
             accumulate=self.optimizer.accumulate,
             saturations=self.saturations,
             first=self.begun == 0,
+            updates=self.steps - self.skipped,
         )
         inputs = {self.graph.inputs[0]: sample}
         run = evaluate(self.graph, inputs, parameters=self.parameters, step=step)

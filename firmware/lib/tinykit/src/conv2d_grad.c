@@ -160,9 +160,9 @@ static void weight_gradients(const tk_conv2d_update *conv, const int16_t *g, con
 }
 
 /* Updates the n weights of output channel o at positions at, at + 1, …; u: NULL for plain SGD. */
-static inline void update_weights(const tk_conv2d_update *conv, tk_trainer *trainer,
-                                  const tk_updating *u, tk_rate rate, int32_t o, int32_t at,
-                                  int32_t n, const int64_t total[4]) {
+static inline void update_weights(const tk_conv2d_update *conv, tk_trainer *trainer, tk_updating *u,
+                                  tk_rate rate, int32_t o, int32_t at, int32_t n,
+                                  const int64_t total[4]) {
     const tk_update *update = conv->update;
     const tk_window *w = conv->window;
     const int32_t row = (int32_t)w->kernel_height * w->kernel_width * conv->split;
@@ -188,7 +188,7 @@ static inline void update_weights(const tk_conv2d_update *conv, tk_trainer *trai
 static inline __attribute__((always_inline)) void update_all(const tk_conv2d_update *whole,
                                                              const int16_t *gradient,
                                                              const int8_t *x, tk_trainer *trainer,
-                                                             const tk_updating *u) {
+                                                             tk_updating *u) {
     tk_window flat = *whole->window;
     tk_conv2d_update layer = *whole;
     if (tk_is_pointwise(&flat) && flat.input_height * flat.input_width <= FLAT_WIDTH) {
@@ -231,6 +231,8 @@ void tk_conv2d_update_s16(const tk_conv2d_update *conv, const int16_t *gradient,
 
 void tk_conv2d_update_state_s16(const tk_conv2d_update *conv, const int16_t *gradient,
                                 const int8_t *x, tk_trainer *trainer) {
-    const tk_updating u = tk_updating_begin(conv->update, trainer);
-    update_all(conv, gradient, x, trainer, &u);
+    tk_updating u = tk_updating_begin(conv->update, trainer);
+    do {
+        update_all(conv, gradient, x, trainer, &u);
+    } while (tk_updating_again(&u));
 }

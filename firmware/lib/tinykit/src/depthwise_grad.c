@@ -130,7 +130,7 @@ static void weight_gradients(const tk_depthwise_update *conv, const int16_t *gra
 static inline __attribute__((always_inline)) void update_all(const tk_depthwise_update *conv,
                                                              const int16_t *gradient,
                                                              const int8_t *x, tk_trainer *trainer,
-                                                             const tk_updating *u) {
+                                                             tk_updating *u) {
     const tk_window *w = conv->window;
     const tk_update *update = conv->update;
     const uint32_t base = tk_noise_base(update->seed, trainer->step, update->tensor);
@@ -167,6 +167,8 @@ void tk_depthwise_update_s16(const tk_depthwise_update *conv, const int16_t *gra
 
 void tk_depthwise_update_state_s16(const tk_depthwise_update *conv, const int16_t *gradient,
                                    const int8_t *x, tk_trainer *trainer) {
-    const tk_updating u = tk_updating_begin(conv->update, trainer);
-    update_all(conv, gradient, x, trainer, &u);
+    tk_updating u = tk_updating_begin(conv->update, trainer);
+    do {
+        update_all(conv, gradient, x, trainer, &u);
+    } while (tk_updating_again(&u));
 }

@@ -143,11 +143,13 @@ static int32_t bias_gradient(const tk_bias_update *bias, const int16_t *gradient
 
 void tk_bias_update_state_s16(const tk_bias_update *bias, const int16_t *gradient,
                               tk_trainer *trainer) {
-    const tk_updating u = tk_updating_begin(bias->update, trainer);
-    for (uint32_t c = 0; c < bias->channels; c++) {
-        const tk_rate rate = tk_update_rate(u.update, u.rate, (int32_t)c);
-        tk_updating_bias(&u, rate, c, bias_gradient(bias, gradient, c));
-    }
+    tk_updating u = tk_updating_begin(bias->update, trainer);
+    do {
+        for (uint32_t c = 0; c < bias->channels; c++) {
+            const tk_rate rate = tk_update_rate(u.update, u.rate, (int32_t)c);
+            tk_updating_bias(&u, rate, c, bias_gradient(bias, gradient, c));
+        }
+    } while (tk_updating_again(&u));
 }
 
 static void apply_wide(const tk_trained *weights) {

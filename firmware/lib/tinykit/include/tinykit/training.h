@@ -59,15 +59,19 @@ typedef struct {
 
 /* What an optimizer beyond plain SGD keeps of one parameter, in the order of its elements. */
 typedef struct {
-    int16_t *momentum; /* NULL: none */
-    float gradient;    /* momentum's units times 2^15, per unit of the accumulator */
-    float decay;       /* weight decay */
-    uint16_t factor;   /* the momentum's, times 2^15 */
+    int16_t *momentum;  /* of the gradients, or Adam's mean of them; NULL: neither */
+    int16_t *deviation; /* Adam's root of their mean square; NULL: not Adam */
+    float gradient;     /* momentum's units times 2^15, per unit of the accumulator */
+    float decay;        /* weight decay */
+    float clip;         /* largest norm of the accumulators at normalisation 1; 0: any */
+    float beta_1, beta_2;
+    uint32_t epsilon; /* in units of the deviation, times 2^15 */
+    uint16_t factor;  /* the momentum's, times 2^15 */
 } tk_update_state;
 
 /* How one parameter follows its gradient: by trainer.rate * constant / M update units per unit of
  * the accumulator, where M = multiplier * 2^(multiplier_shift - 31) is the forward pass's; with
- * momentum by trainer.learning_rate * constant / M per 2^-15 of its unit. */
+ * momentum by trainer.learning_rate * constant / M per 2^-15 of its unit, with Adam per 2^-16. */
 typedef struct {
     void *used;
     void *residual;               /* NULL: int8 weights updated in place */
