@@ -52,6 +52,7 @@ class Training:
 @st.composite
 def optimizers(draw: Draw) -> Optimizer:
     adam = draw(st.integers(0, 3)) == 0
+    schedule = draw(st.sampled_from(["constant", "linear", "cosine", "step"]))
     return Optimizer(
         method="adam" if adam else "sgd",
         beta_1=draw(st.sampled_from([0.0, 0.9])),
@@ -63,7 +64,8 @@ def optimizers(draw: Draw) -> Optimizer:
         weight_decay=draw(st.sampled_from([0.0, 0.0, 1e-4, 0.1, 1.0])),
         skip_below=draw(st.sampled_from([0.0, 0.0, 0.3])),
         guard_loss=draw(st.sampled_from([0.0, 0.0, 1.0])),
-        schedule=draw(st.sampled_from(["constant", "linear", "cosine"])),
+        schedule=schedule,
+        step_size=2 if schedule == "step" else 0,
         warmup_steps=draw(st.sampled_from([0, 0, 3])),
         total_steps=draw(st.sampled_from([0, 2, 7])),
         accumulate=1 if adam else draw(st.sampled_from([1, 1, 2, 3])),

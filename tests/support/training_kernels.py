@@ -141,7 +141,9 @@ class KernelTrainer:
         self.trainer = TRAINER()
         self._optimizer = OPTIMIZER(
             optimizer.learning_rate,
+            optimizer.step_factor,
             SCHEDULES[optimizer.schedule],
+            optimizer.step_size,
             optimizer.warmup_steps,
             optimizer.total_steps,
             optimizer.accumulate,

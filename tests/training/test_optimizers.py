@@ -11,6 +11,7 @@ import pytest
 from tests.support.networks import Network
 from tests.training.test_sgd import real_steps
 from tinykit.codegen import compile_model
+from tinykit.errors import UsageError
 from tinykit.ir import Array, Graph
 from tinykit.ops.evaluate import Step, evaluate
 from tinykit.ops.update import is_state
@@ -189,3 +190,26 @@ def test_integer_training_follows_float64(options: dict[str, Any]) -> None:
         similar, ratio = cosine(integer, real), np.linalg.norm(integer) / np.linalg.norm(real)
         assert similar > 0.95, f"{name}: cosine {similar}"
         assert ratio == pytest.approx(1, abs=0.15), f"{name}: norm ratio {ratio}"
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"method": "adam", "momentum": 0.9}, "momentum is for method"),
+        ({"method": "adam", "accumulate": 2}, "accumulate = 1"),
+        ({"schedule": "step"}, "needs step_size"),
+        ({"step_size": 3}, "the others have none"),
+        ({"momentum": 1.0}, "optimizer.momentum"),
+        ({"clip_nrom": 1.0}, "did you mean clip_norm"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], complaint: str) -> None:
+    data = {"optimizer": options, "update": [{"layers": "head", "bias": True}]}
+    with pytest.raises(UsageError, match=complaint):
+        Plan.parse(data, "plan.toml")
+
+
+def test_learning_rate_falls_in_steps() -> None:
+    optimizer = Optimizer(learning_rate=0.8, schedule="step", step_size=10, step_factor=0.5)
+    rates = [learning_rate(optimizer, step) for step in (0, 9, 10, 25, 2**31)]
+    assert rates == pytest.approx([0.8, 0.8, 0.4, 0.2, 0.0], abs=1e-6)

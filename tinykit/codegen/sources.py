@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tinykit.codegen.generate import Compiled
 
 SAVE_OVERHEAD = 48  # TK_SAVE_OVERHEAD
-SCHEDULES = {"constant": 0, "linear": 1, "cosine": 2}
+SCHEDULES = {"constant": 0, "linear": 1, "cosine": 2, "step": 3}
 
 
 @dataclass
@@ -217,6 +217,8 @@ def _training_constants(source: ModelSource) -> list[str]:
         f"static const tk_optimizer {p}_optimizer = {{",
         f"    .learning_rate = {number('float', optimizer.learning_rate)},",
         f"    .schedule = {SCHEDULES[optimizer.schedule]},",
+        f"    .step_factor = {number('float', optimizer.step_factor)},",
+        f"    .step_size = {optimizer.step_size},",
         f"    .warmup_steps = {optimizer.warmup_steps},",
         f"    .total_steps = {optimizer.total_steps},",
         f"    .accumulate = {optimizer.accumulate},",

@@ -50,7 +50,8 @@ class Optimizer(_Section):
     weight_decay: each update takes learning rate * weight_decay of every trained weight (not of
             biases), beside the gradient (decoupled).
     beta_1, beta_2, epsilon: of Adam.
-    schedule: "constant"; "linear" or "cosine" from learning_rate to 0 over total_steps.
+    schedule: "constant"; "linear" or "cosine" from learning_rate to 0 over total_steps; "step":
+            times step_factor after every step_size steps.
     warmup_steps: the rate grows linearly from 0 during the first steps.
     clip_norm: the gradient of each trained tensor is shortened to this norm, sample by sample; 0:
             never. It is summed twice then: once for the norm.
@@ -67,7 +68,9 @@ class Optimizer(_Section):
     method: Literal["sgd", "adam"] = "sgd"
     momentum: float = Field(0.0, ge=0, le=0.999)
     weight_decay: float = Field(0.0, ge=0, le=1)
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    schedule: Literal["constant", "linear", "cosine", "step"] = "constant"
+    step_size: int = Field(0, ge=0)
+    step_factor: float = Field(0.1, gt=0, le=1)
     warmup_steps: int = Field(0, ge=0)
     total_steps: int = Field(0, ge=0)
     beta_1: float = Field(0.9, ge=0, le=0.9999)
@@ -82,7 +85,9 @@ class Optimizer(_Section):
     seed: int = Field(1, ge=0, lt=2**32)
 
     @model_validator(mode="after")
-    def _methods_agree(self) -> Self:
+    def _keys_agree(self) -> Self:
+        if (self.schedule == "step") != (self.step_size > 0):
+            raise ValueError('schedule "step" needs step_size, and the others have none')
         if self.method == "adam" and self.momentum > 0:
             raise ValueError('momentum is for method "sgd"; adam has beta_1')
         if self.method == "adam" and self.accumulate > 1:

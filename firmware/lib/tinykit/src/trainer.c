@@ -1,6 +1,8 @@
 /* Steps, learning-rate schedule, and the learnt parameters' saved form. */
 #include "tinykit/training.h"
 
+#define MOST_DROPS 64u /* of a learning rate */
+
 /* sin(pi/2 * x)^2 = (1 - cos(pi * x)) / 2 within 3e-4, for 0 <= x <= 1. */
 static float smooth(float x) {
     const float square = x * x;
@@ -12,7 +14,12 @@ static float smooth(float x) {
 
 static float learning_rate(const tk_optimizer *optimizer, uint32_t step) {
     float rate = optimizer->learning_rate;
-    if (optimizer->schedule != 0 && optimizer->total_steps > 0) {
+    if (optimizer->schedule == 3) {
+        uint32_t drops = step / optimizer->step_size;
+        for (drops = drops < MOST_DROPS ? drops : MOST_DROPS; drops > 0; drops--) {
+            rate = rate * optimizer->step_factor;
+        }
+    } else if (optimizer->schedule != 0 && optimizer->total_steps > 0) {
         const uint32_t done = step < optimizer->total_steps ? step : optimizer->total_steps;
         float left = 1.0f - (float)done / (float)optimizer->total_steps;
         if (optimizer->schedule == 2) {

@@ -25,10 +25,12 @@ typedef struct {
     float normalisation;  /* gradients were divided by it */
 } tk_trainer;
 
-/* The optimizer; schedule: 0 constant, 1 linear, 2 cosine down to zero over total_steps. */
+/* The optimizer; schedule: 0 constant, 1 linear, 2 cosine down to zero over total_steps; 3 times
+ * step_factor after every step_size steps. */
 typedef struct {
     float learning_rate;
-    uint32_t schedule, warmup_steps, total_steps;
+    float step_factor;
+    uint32_t schedule, step_size, warmup_steps, total_steps;
     uint32_t accumulate;
     uint32_t wide; /* weights have masters of 32 bits */
     uint32_t seed;
