@@ -223,6 +223,7 @@ def update_struct(op: Op, unit: Units, attributes: UpdateAttributes) -> Struct:
         "stochastic": int(rule.rounding == "stochastic"),
         "accumulate": int(rule.accumulate > 1),
         "wide": int(rule.wide),
+        "simple": int(bool(residual) and rule.accumulate == 1 and not rule.wide),
     }
     return Struct("tk_update", fields)
 

@@ -159,10 +159,9 @@ static void weight_gradients(const tk_conv2d_update *conv, const int16_t *g, con
     }
 }
 
-/* Updates the n weights of output channel o at positions at, at + 1, …; u: NULL for plain SGD. */
-static inline void update_weights(const tk_conv2d_update *conv, tk_trainer *trainer, tk_updating *u,
-                                  tk_rate rate, int32_t o, int32_t at, int32_t n,
-                                  const int64_t total[4]) {
+/* Updates the n weights of output channel o at positions at, at + 1, … by plain SGD. */
+static void update_weights(const tk_conv2d_update *conv, tk_trainer *trainer, tk_rate rate,
+                           int32_t o, int32_t at, int32_t n, const int64_t total[4]) {
     const tk_update *update = conv->update;
     const tk_window *w = conv->window;
     const int32_t row = (int32_t)w->kernel_height * w->kernel_width * conv->split;
@@ -171,20 +170,27 @@ static inline void update_weights(const tk_conv2d_update *conv, tk_trainer *trai
     uint32_t updated = 0;
     for (int32_t k = at; k < at + n; k++) {
         const int32_t acc = (int32_t)tk_shift_round(total[k - at], conv->fold_shift);
-        const int32_t place = first + weight_place(o, k);
-        const uint32_t number = (uint32_t)(o * row + k);
-        if (u != NULL) {
-            tk_updating_weight(u, rate, place, number, acc);
-            continue;
-        }
-        const int32_t delta = tk_delta(acc, rate, update->stochastic, tk_noise(base, number));
-        tk_weight_update(update, place, delta);
+        const uint32_t noise = tk_noise(base, (uint32_t)(o * row + k));
+        const int32_t delta = tk_delta(acc, rate, update->stochastic, noise);
         updated += delta != 0;
+        tk_weight_update(update, first + weight_place(o, k), delta);
     }
     trainer->updated += updated;
 }
 
-/* In line, so that plain SGD pays nothing for what it does without. */
+/* The same by another optimizer. */
+static void update_weights_by(const tk_conv2d_update *conv, tk_updating *u, tk_rate rate, int32_t o,
+                              int32_t at, int32_t n, const int64_t total[4]) {
+    const tk_window *w = conv->window;
+    const int32_t row = (int32_t)w->kernel_height * w->kernel_width * conv->split;
+    const int32_t first = (o >> 1) * tk_pair_bytes(row);
+    for (int32_t k = at; k < at + n; k++) {
+        const int32_t acc = (int32_t)tk_shift_round(total[k - at], conv->fold_shift);
+        tk_updating_weight(u, rate, first + weight_place(o, k), (uint32_t)(o * row + k), acc);
+    }
+}
+
+/* In line, so that plain SGD (u is NULL) pays nothing for what it does without. */
 static inline __attribute__((always_inline)) void update_all(const tk_conv2d_update *whole,
                                                              const int16_t *gradient,
                                                              const int8_t *x, tk_trainer *trainer,
@@ -211,9 +217,12 @@ static inline __attribute__((always_inline)) void update_all(const tk_conv2d_upd
                     const int32_t n = split - i >= 4 ? 4 : 1;
                     int64_t total[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
                     weight_gradients(conv, gradient + o, x + i, ky, kx, pair, n, total);
-                    update_weights(conv, trainer, u, rate, o, at, n, total[0]);
-                    if (pair) {
-                        update_weights(conv, trainer, u, next, o + 1, at, n, total[1]);
+                    for (int32_t k = 0; k <= pair; k++) {
+                        if (u == NULL) {
+                            update_weights(conv, trainer, k ? next : rate, o + k, at, n, total[k]);
+                        } else {
+                            update_weights_by(conv, u, k ? next : rate, o + k, at, n, total[k]);
+                        }
                     }
                     i += n;
                     at += n;

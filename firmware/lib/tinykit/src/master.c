@@ -77,7 +77,7 @@ static void unusual_update(const tk_update *update, int32_t index, int32_t delta
 }
 
 void tk_weight_update(const tk_update *update, int32_t index, int32_t delta) {
-    if (update->residual == NULL || update->accumulate || update->wide) {
+    if (!update->simple) {
         unusual_update(update, index, delta);
         return;
     }

@@ -84,6 +84,7 @@ typedef struct {
     uint32_t seed;
     uint16_t tensor;
     uint8_t per_channel, stochastic, accumulate, wide;
+    uint8_t simple; /* an int8 residual: neither wide nor accumulating */
 } tk_update;
 
 void tk_parameters_reset(const tk_parameters *p);
