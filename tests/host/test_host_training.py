@@ -23,7 +23,7 @@ from tests.support.traces import trace_points
 from tinykit.codegen import Compiled, Manifest, compile_model, write
 from tinykit.errors import LinkError, UsageError
 from tinykit.host import HostModel
-from tinykit.ir import Array
+from tinykit.ir import Array, Graph
 from tinykit.ops.evaluate import Step, evaluate
 from tinykit.training.plan import Optimizer, Plan, Update
 from tinykit.training.reference import ReferenceTrainer
@@ -53,11 +53,11 @@ def trained_model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Compi
     return folder, made, samples
 
 
-def block_of(manifest: Manifest, parameters: dict[str, Array]) -> bytes:
+def block_of(graph: Graph, manifest: Manifest, parameters: dict[str, Array]) -> bytes:
     """The block that NumPy's parameters would make."""
     block = bytearray(manifest.parameter_bytes)
     for p in manifest.parameters:
-        value = np.ascontiguousarray(parameters[p.name])
+        value = graph[p.name].stored(parameters[p.name])
         assert value.dtype == np.dtype(p.dtype)
         block[p.offset : p.offset + p.bytes] = value.tobytes()
     return bytes(block)
@@ -84,7 +84,7 @@ def test_training_equals_numpy(architecture: Architecture, accumulate: int, tmp_
         assert (answer.prediction, answer.step) == (step.prediction, reference.steps)
         assert np.float32(answer.loss) == np.float32(step.loss)
         assert answer.saturations == reference.saturations
-        assert block == block_of(manifest, reference.parameters)
+        assert block == block_of(made.train.graph, manifest, reference.parameters)
         infer = made.infer.graph
         trained = {n: v for n, v in reference.parameters.items() if n in infer.tensors}
         run = evaluate(infer, {infer.inputs[0]: sample}, parameters=trained)
