@@ -32,7 +32,7 @@ def plan(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Check what learns, what runs row by row and what it costs, or write a plan."""
+    """Check what learns and what it costs, or write a plan."""
     from tinykit.project import Project
     from tinykit.report.curve import Curve, draw_curve
     from tinykit.report.generated import plan_report
