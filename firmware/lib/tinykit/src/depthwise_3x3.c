@@ -21,7 +21,7 @@ typedef struct {
     int32_t twice_zero; /* 2 * output zero point + 1 */
     int32_t channels, count; /* bytes from pixel to pixel, and from tap to tap of the weights */
     uint32_t offset;         /* minus the input's zero point, twice */
-    int32_t last;            /* of the channels, in fours: the first of its four */
+    int32_t last;            /* four channels: the first of them */
     int32_t wide;            /* sums may reach 2^30 */
     int32_t pixels, advance; /* and bytes between what two pixels see */
     int32_t rows, taps;      /* of each window; rows = WHOLE: all nine */
@@ -62,8 +62,8 @@ static void four_channels(const tk_pixels *p, int32_t c) {
 static void tk_pixels_3x3(const tk_pixels *pixels) {
     tk_pixels p = *pixels;
     for (; p.pixels > 0; p.pixels--) {
-        for (int32_t c = 0; c <= p.last; c += 4) {
-            four_channels(&p, c);
+        for (int32_t c = p.last; c > -4; c -= 4) {
+            four_channels(&p, tk_max(c, 0));
         }
         for (int32_t ky = 0; ky < (p.rows == WHOLE ? 3 : p.rows); ky++) {
             p.x[ky] += p.advance;
@@ -92,7 +92,7 @@ static void run(const tk_depthwise_conv2d *conv, const block *b, const int8_t *i
     tk_pixels_3x3(p);
 }
 
-/* The channels of a block in fours; returns the first one left. */
+/* The channels of a block, four or more, in fours that may overlap; returns the first one left. */
 static int32_t row_3x3(const tk_depthwise_conv2d *conv, const block *b, const int8_t *input,
                        tk_view *view, int8_t *row) {
     const tk_window *w = conv->window;
@@ -110,7 +110,7 @@ static int32_t row_3x3(const tk_depthwise_conv2d *conv, const block *b, const in
         .channels = conv->input_channels,
         .count = b->count,
         .offset = tk_both(-conv->input_zero_point),
-        .last = (b->count & ~3) - 4,
+        .last = b->count - 4,
         .wide = conv->sums != TK_SUMS_NARROW,
     };
     for (int32_t ox = 0; ox < w->output_width;) {
@@ -128,7 +128,7 @@ static int32_t row_3x3(const tk_depthwise_conv2d *conv, const block *b, const in
         }
         ox += pixels;
     }
-    return b->first + (b->count & ~3);
+    return b->first + b->count;
 }
 
 void tk_depthwise_conv2d_3x3_row_s8(const tk_depthwise_conv2d *conv, const int8_t *input,

@@ -62,7 +62,9 @@ static void rows_of_one_tile(const tk_depthwise_conv2d *conv, const block *b, co
     const int32_t width = w->output_width;
     const tk_under under = tk_planes_clear(t->planes, w, conv->input_channels, r->input, 0, width,
                                            conv->input_zero_point);
-    for (int32_t o = b->first; o + 4 <= b->first + b->count; o += 4) {
+    const int32_t last = b->first + b->count - 4;
+    for (int32_t next = b->first; next < last + 4; next += 4) {
+        const int32_t o = tk_min(next, last);
         int8_t *output = r->output;
         tk_planes_words(b->weights + o - b->first, b->count, w, w->stride_width != 2, t->words);
         for (int32_t oy = r->first; oy < r->last; oy++) {
@@ -80,11 +82,13 @@ static void rows_of_one_tile(const tk_depthwise_conv2d *conv, const block *b, co
 static void row_of_tiles(const tk_depthwise_conv2d *conv, const block *b, const int8_t *input,
                          const tk_view *view, int8_t *output, tiles *t) {
     const tk_window *w = conv->window;
+    const int32_t last = b->first + b->count - 4;
     for (int32_t ox = 0; ox < w->output_width; ox += t->most) {
         const int32_t count = tk_min(t->most, w->output_width - ox);
         const tk_under under = tk_planes_clear(t->planes, w, conv->input_channels, input, ox, count,
                                                conv->input_zero_point);
-        for (int32_t o = b->first; o + 4 <= b->first + b->count; o += 4) {
+        for (int32_t next = b->first; next < last + 4; next += 4) {
+            const int32_t o = tk_min(next, last);
             tk_planes_words(b->weights + o - b->first, b->count, w, w->stride_width != 2, t->words);
             tk_planes_fill(t->planes, view, &under, o);
             place_tile(conv, &t->tile, o, ox, count, output);
@@ -93,12 +97,12 @@ static void row_of_tiles(const tk_depthwise_conv2d *conv, const block *b, const 
     }
 }
 
-/* The channels of a block that planes serve, in fours; returns the first one left. */
+/* The channels of a block, in fours that may overlap, if planes serve; returns the first left. */
 static int32_t block_planes(const tk_depthwise_conv2d *conv, const block *b, const rows *r,
                             int16_t *scratch) {
     const tk_window *w = conv->window;
     if (conv->sums == TK_SUMS_ANY || conv->input_channels != conv->output_channels ||
-        !tk_planes_serve(w)) {
+        b->count < 4 || !tk_planes_serve(w)) {
         return b->first;
     }
     tiles t = tiles_of(conv, scratch);
@@ -112,7 +116,7 @@ static int32_t block_planes(const tk_depthwise_conv2d *conv, const block *b, con
             output += w->output_width * conv->output_channels;
         }
     }
-    return b->first + (b->count & ~3);
+    return b->first + b->count;
 }
 #else
 static int32_t block_planes(const tk_depthwise_conv2d *conv, const block *b, const rows *r,

@@ -124,7 +124,7 @@ tk_pixels_3x3:
     add     r0, sp, #CHANNELS
     stm     r0, {r1-r9}
 .Lpixel:
-    mov     lr, #0
+    ldr     lr, [sp, #LAST]
     add     r0, sp, #CHANNELS
     ldm     r0, {r10-r12}
 .Lfour:
@@ -163,14 +163,16 @@ tk_pixels_3x3:
     requantize r5, r9
 .Lstore:
     ldr     r0, [sp, #OUTPUT]
-    ldr     r1, [sp, #LAST]
     add     r0, r0, lr
     strb    r2, [r0]
     strb    r3, [r0, #1]
     strb    r4, [r0, #2]
     strb    r5, [r0, #3]
-    cmp     lr, r1
-    add     lr, lr, #4
+    subs    lr, lr, #4
+    bpl     .Lfour
+    cmn     lr, #4
+    itt     ne /* one to three channels are left: with some once more */
+    movne   lr, #0
     bne     .Lfour
     ldr     r0, [sp, #PIXELS]
     subs    r0, r0, #1
