@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.goldens import tflm
 from tests.support.kernels import SanitizedKernels
+from tests.support.networks import Network
 from tests.support.tflite_writer import Graph, write
 from tinykit.importers import load_model
 from tinykit.ops.evaluate import evaluate
@@ -77,3 +78,16 @@ def test_softmax_of_equal_classes(sanitized_kernels: SanitizedKernels, tmp_path:
     x = np.full((1, 1000), 17, np.int8)
     assert (evaluate(graph, {graph.inputs[0]: x})[graph.outputs[0]] == -128).all()
     assert (sanitized_kernels.run(graph, x) == -128).all()
+
+
+@pytest.mark.parametrize("channels", [9, 16])
+def test_convolutions_of_one_tap_that_see_padding_alone(
+    channels: int, sanitized_kernels: SanitizedKernels
+) -> None:
+    """A PAD in front of a 1x1 convolution is fused into it."""
+    net = Network((1, 2, 5, channels))
+    graph = net.graph(net.conv("x", 6, (1, 1), padding=(1, 2, 0, 3)))
+    for x in net.inputs(3):
+        expected = evaluate(graph, {"x": x})[graph.outputs[0]]
+        for rows in (False, True):
+            np.testing.assert_array_equal(sanitized_kernels.run(graph, x, rows), expected)

@@ -8,7 +8,7 @@ layer keeps its first K input channels in SRAM and the rest in flash.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -162,7 +162,8 @@ def convolution_call(
     blocks = [taps * n for n in (split, channels - split)]
     wide = sum(-(-n // 2) * 2 for n in blocks)  # positions of a patch of int16, in pairs
     narrow = sum(-(-n // 16) * 16 for n in blocks)  # of int8, in sixteens (Helium)
-    stage = -(-max(blocks) // 4) * 4 if taps > 1 else 0
+    direct = taps == 1 and not _sees_padding(window)  # inputs go into patches as they lie
+    stage = 0 if direct else -(-max(blocks) // 4) * 4
     folded = folded_bias(graph, op)
     zero_point = x.quant.zero_point0
     if any(graph[name].order != "pairs" for name in (weights.name, rest) if name):
@@ -191,7 +192,17 @@ def convolution_call(
         Struct("tk_conv2d", fields),
         (x.name, y.name, "$scratch"),
         scratch=max(2 * pixels * wide + stage, pixels * narrow),
-        scratch_over_input=x.size == channels and taps == 1,
+        scratch_over_input=x.size == channels and direct,
+    )
+
+
+def _sees_padding(window: Struct) -> bool:
+    """Whether there are outputs whose single tap lies outside the input."""
+    sizes = {name: cast(int, value) for name, value in window.fields.items()}
+    return any(
+        sizes[pad] > 0
+        or (sizes[f"output_{axis}"] - 1) * sizes[f"stride_{axis}"] >= sizes[f"input_{axis}"]
+        for axis, pad in (("height", "pad_top"), ("width", "pad_left"))
     )
 
 
