@@ -20,6 +20,7 @@ from tinykit.ops.gradient_arithmetic import gradient_result, gradient_shift
 from tinykit.ops.layer_scales import MULTIPLIER_BITS
 
 TAPS_MAX = 511  # products of int16 and int8 that an int32 surely holds
+PLANES_MAX = 10240  # bytes of scratch for planes of gradients
 
 
 class DepthwiseInputGrad(Operator[InputGradAttributes]):
@@ -51,13 +52,34 @@ class DepthwiseInputGrad(Operator[InputGradAttributes]):
         kernel = self.attributes(op).window.kernel
         return Cost(graph[op.inputs[0]].size * math.prod(kernel), graph[op.outputs[0]].size)
 
+    def _planes(self, graph: Graph, op: Op) -> int:
+        """Bytes of scratch that gradient_planes.c takes; 0 where it does not serve."""
+        window = self.attributes(op).window
+        kh, kw = window.kernel
+        height, width = self.attributes(op).input_size
+        words = kw // 2 + 1
+        size = 8 * (height + kh - 1) * ((width + 1) // 2 * 2 + kw // 2 * 2) + 32 * kh * words
+        shift = self._shift(graph, op)
+        sums = kh * kw << 22 << max(0, 16 - shift)
+        serves = (
+            graph[op.inputs[0]].shape[-1] == graph[op.outputs[0]].shape[-1]
+            and window.dilation == (1, 1)
+            and 2 <= kw <= 7
+            and 1 <= shift <= 32
+            and sums < 1 << 31
+            and size <= PLANES_MAX
+        )
+        return size if serves else 0
+
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         attributes = self.attributes(op)
         gradient, result, weights = graph[op.inputs[0]], graph[op.outputs[0]], graph[op.inputs[1]]
-        if math.prod(attributes.window.kernel) > TAPS_MAX:
+        taps, outputs = math.prod(attributes.window.kernel), gradient.shape[-1]
+        if taps > TAPS_MAX:
             raise PlanError(
                 f"layer {op.layer}: depthwise kernels above {TAPS_MAX} taps have no gradient"
             )
+        planes = self._planes(graph, op)
         fields: dict[str, Field] = {
             "window": attributes.window.struct(attributes.input_size, attributes.output_size),
             "weights": Address(weights.name),
@@ -65,13 +87,14 @@ class DepthwiseInputGrad(Operator[InputGradAttributes]):
             **attributes.scales.fields(),
             "scale": attributes.scales.channel_constant,
             "channels": result.shape[-1],
-            "depth_multiplier": gradient.shape[-1] // result.shape[-1],
+            "depth_multiplier": outputs // result.shape[-1],
             "split": weights.shape[-1],
             "shift": self._shift(graph, op),
+            "planes": int(planes > 0),
         }
         arguments = (gradient.name, result.name, "$scratch", "$trainer")
         struct = Struct("tk_depthwise_input_grad", fields)
-        scratch = 8 * math.prod(attributes.window.kernel) + 6 * gradient.shape[-1]
+        scratch = (outputs + 1) // 2 * 4 + max(4 * outputs + 8 * taps, planes)
         return (Call("tk_depthwise_input_grad_s16", struct, arguments, scratch),)
 
 

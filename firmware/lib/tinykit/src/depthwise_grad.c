@@ -1,7 +1,9 @@
 /* Gradients of DEPTHWISE_CONV_2D. */
 #include "gradient.h"
+#include "gradient_planes.h"
 #include "lanes.h"
 #include "master.h"
+#include "simd.h"
 #include "taps.h"
 
 /* One weight tap through which an output pixel sees the input pixel: offsets of the output pixel's
@@ -49,48 +51,72 @@ static int32_t sum_1(const int16_t *gradient, const int8_t *weights, int32_t ste
     return sum;
 }
 
-/* The sums of all output channels of a pixel, each times its weight scale, into sums[O]. */
+/* The sums of output channels [o, end) of a pixel. */
 static void pixel_sums(const tk_depthwise_input_grad *conv, const int16_t *gradient,
-                       const seen *list, int32_t count, int32_t *sums) {
+                       const seen *list, int32_t count, int32_t o, int32_t end, int32_t *sums) {
     const int32_t outputs = conv->channels * conv->depth_multiplier;
     const int32_t split = conv->split;
-    for (int32_t o = 0; o < outputs;) {
+    while (o < end) {
         const int8_t *weights = o < split ? conv->weights + o : conv->weights_rest + o - split;
         const int32_t step = o < split ? split : outputs - split;
-        const int32_t end = o < split ? split : outputs;
-        for (; o + 4 <= end; o += 4, weights += 4) {
+        const int32_t last = o < split ? tk_min(split, end) : end;
+        for (; o + 4 <= last; o += 4, weights += 4) {
             sums_4(gradient + o, weights, step, list, count, sums + o);
         }
-        for (; o < end; o++, weights++) {
+        for (; o < last; o++, weights++) {
             sums[o] = sum_1(gradient + o, weights, step, list, count);
         }
     }
 }
 
-void tk_depthwise_input_grad_s16(const tk_depthwise_input_grad *conv, const int16_t *gradient,
-                                 int16_t *result, int32_t *scratch, tk_trainer *trainer) {
+/* Input channels [from, end), pixel by pixel.  scratch: 4 * O + 8 * KH * KW bytes. */
+static void pixels(const tk_depthwise_input_grad *conv, const int16_t *multipliers,
+                   const int16_t *gradient, int32_t from, int32_t end, int16_t *result,
+                   int32_t *scratch, uint32_t *saturations) {
     const tk_window *w = conv->window;
-    const int32_t depth = conv->depth_multiplier, outputs = conv->channels * depth;
+    const int32_t depth = conv->depth_multiplier;
     int32_t *sums = scratch;
-    seen *list = (seen *)(void *)(scratch + outputs);
-    int16_t *multipliers = (int16_t *)(void *)(list + w->kernel_height * w->kernel_width);
+    seen *list = (seen *)(void *)(scratch + conv->channels * depth);
+    for (int32_t y = 0; y < w->input_height; y++) {
+        for (int32_t x = 0; x < w->input_width; x++, result += conv->channels) {
+            const int32_t count = list_taps(conv, y, x, list);
+            pixel_sums(conv, gradient, list, count, from * depth, end * depth, sums);
+            for (int32_t c = from; c < end; c++) {
+                int64_t acc = 0;
+                for (int32_t o = c * depth; o < (c + 1) * depth; o++) {
+                    acc += (int64_t)sums[o] * multipliers[o];
+                }
+                result[c] = tk_to_gradient(acc, conv->shift, saturations);
+            }
+        }
+    }
+}
+
+void tk_depthwise_input_grad_s16(const tk_depthwise_input_grad *conv, const int16_t *gradient,
+                                 int16_t *result, int16_t *scratch, tk_trainer *trainer) {
+    const int32_t outputs = conv->channels * conv->depth_multiplier, split = conv->split;
+    int16_t *multipliers = scratch, *rest = scratch + ((outputs + 1) & ~1);
     for (int32_t o = 0; o < outputs; o++) {
         const int32_t c = conv->per_channel ? o : 0;
         multipliers[o] =
             tk_channel_multiplier(conv->scale, conv->multiplier[c], conv->multiplier_shift[c]);
     }
-    for (int32_t y = 0; y < w->input_height; y++) {
-        for (int32_t x = 0; x < w->input_width; x++) {
-            pixel_sums(conv, gradient, list, list_taps(conv, y, x, list), sums);
-            int32_t o = 0;
-            for (int32_t c = 0; c < conv->channels; c++) {
-                int64_t acc = 0;
-                for (int32_t k = 0; k < depth; k++, o++) {
-                    acc += (int64_t)sums[o] * multipliers[o];
-                }
-                *result++ = tk_to_gradient(acc, conv->shift, &trainer->saturations);
-            }
-        }
+    int32_t from = 0; /* channels before it are done */
+#if TK_DSP
+    if (conv->planes && split >= 4) {
+        tk_gradient_planes(conv, multipliers, conv->weights, 0, split, gradient, result, rest,
+                           &trainer->saturations);
+        from = split;
+    }
+    if (conv->planes && from == split && outputs - split >= 4) {
+        tk_gradient_planes(conv, multipliers, conv->weights_rest, split, outputs - split, gradient,
+                           result, rest, &trainer->saturations);
+        from = outputs;
+    }
+#endif
+    if (from < outputs) {
+        pixels(conv, multipliers, gradient, from / conv->depth_multiplier, conv->channels, result,
+               (int32_t *)(void *)rest, &trainer->saturations);
     }
 }
 

@@ -146,7 +146,8 @@ typedef struct {
 void tk_conv2d_update_s16(const tk_conv2d_update *conv, const int16_t *gradient, const int8_t *x,
                           const tk_trainer *trainer);
 
-/* m multiplies the finished sum.  scratch: 8 * KH * KW + 6 * O bytes. */
+/* m multiplies the finished sum.  scratch, in bytes: 2 * up2(O), and 8 * KH * KW + 4 * O or, with
+ * planes, what gradient_planes.h needs, if that is more. */
 typedef struct {
     const tk_window *window;
     const int8_t *weights;
@@ -157,9 +158,11 @@ typedef struct {
     uint16_t channels, depth_multiplier, split;
     int8_t shift;
     uint8_t per_channel;
+    uint8_t planes; /* 1: one output channel an input channel, undilated, KW in 2 … 7, shift in
+                     * 1 … 32, and sums fit an int32 after a shift to the left by 16 - shift */
 } tk_depthwise_input_grad;
 void tk_depthwise_input_grad_s16(const tk_depthwise_input_grad *conv, const int16_t *gradient,
-                                 int16_t *result, int32_t *scratch, tk_trainer *trainer);
+                                 int16_t *result, int16_t *scratch, tk_trainer *trainer);
 
 typedef struct {
     const tk_window *window;
