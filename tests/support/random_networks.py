@@ -99,7 +99,7 @@ def _pool_window(draw: Draw, net: Network, x: str) -> dict[str, Any]:
     }
 
 
-KINDS = ("conv", "depthwise", "average", "max", "pad", "relu", "fork", "dense", "twice",
+KINDS = ("conv", "depthwise", "planes", "average", "max", "pad", "relu", "fork", "dense", "twice",
          "transpose")  # fmt: skip
 
 
@@ -113,6 +113,11 @@ def _layer(draw: Draw, net: Network, x: str, kind: str) -> str:
     if kind == "depthwise" and channels < 10:
         multiplier = draw(st.integers(1, 3))
         return net.conv(x, 0, activation=activation, multiplier=multiplier, **_window(draw, net, x))
+    if kind == "planes":  # what the kernels take four channels at a time
+        x = net.conv(x, draw(st.integers(4, 11)), (1, 1), activation=activation)
+        window = _window(draw, net, x) | {"dilation": (1, 1), "padding": "same"}
+        window["kernel"] = (draw(st.integers(1, 7)), draw(st.integers(2, 7)))
+        return net.conv(x, 0, activation=draw(ACTIVATIONS), multiplier=1, **window)
     if kind == "average":
         return net.average_pool(x, **_pool_window(draw, net, x))
     if kind == "max":

@@ -13,7 +13,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.support.arm_training import ArmTraining
 from tests.support.extremes import cases
+from tests.support.networks import Network
 from tests.support.random_networks import Training, trainings
+from tests.support.training_kernels import Sanitized, single_op
+from tinykit.codegen import compile_model
+from tinykit.ops.registry import operator
+from tinykit.training.plan import Plan, Update
 
 pytestmark = pytest.mark.skipif(
     shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc is not installed"
@@ -40,4 +45,38 @@ def test_operators_equal_numpy(core: str) -> None:
             case.check(*kernels.op_result(case.graph, case.op, case.values, case.step))
 
     run()
-    assert len(seen) >= 9, seen
+    assert len(seen) >= 10, seen
+
+
+def test_depthwise_gradients_by_planes_equal_numpy(sanitized_dsp: Sanitized) -> None:
+    """Maps, kernels and strides of all sizes that four channels at a time can have."""
+    kernels = ArmTraining("cortex-m4")
+    random = np.random.default_rng(3)
+    plan = Plan(update=(Update(layers="all", bias=True),))
+    strides, saturated = [], 0
+    while len(strides) < 60:
+        height, width, channels = (int(n) for n in random.integers([1, 1, 4], [9, 9, 12]))
+        net = Network((1, height, width, 2), seed=len(strides))
+        x = net.conv("x", channels, (1, 1))
+        kernel = (int(random.integers(1, 8)), int(random.integers(2, 8)))
+        stride = (int(random.integers(1, 4)), int(random.integers(1, 4)))
+        before = (int(random.integers(0, 2 * kernel[0])), int(random.integers(0, 2 * kernel[1])))
+        padding = "same" if random.integers(2) else (before[0], kernel[0], before[1], kernel[1])
+        x = net.conv(x, 0, kernel, stride, padding=padding, multiplier=1)
+        source = net.graph(net.dense(net.mean(x), 2))
+        samples = net.inputs(2)
+        compiled = compile_model(source, name="n", plan=plan, samples=samples, labels=[0, 1])
+        assert compiled.train is not None
+        for case in cases(compiled.train.graph, random):
+            if case.op.kind != "depthwise_input_grad":
+                continue
+            (call,) = operator(case.op.kind).lower(case.graph, case.op)
+            assert call.descriptor is not None
+            if call.descriptor.fields["planes"]:
+                strides.append(stride)
+                saturated += case.saturations > 0
+                arguments = (case.graph, case.op, case.values, case.step)
+                case.check(*kernels.op_result(*arguments))
+                case.check(*sanitized_dsp.call(single_op, *arguments))
+    assert len(set(strides)) == 9
+    assert 10 <= saturated <= 50

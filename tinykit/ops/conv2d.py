@@ -104,8 +104,7 @@ class Conv2D(Operator[Conv2DAttributes]):
         struct = window.struct((x.shape[1], x.shape[2]), (y.shape[1], y.shape[2]))
         activation = self.attributes(op).activation
         multipliers = output_multipliers(graph, op)
-        pointwise = window == Window((1, 1))
-        row = y.shape[1] * y.shape[2] if pointwise else y.shape[2]
+        row = y.shape[1] * y.shape[2] if window.pointwise else y.shape[2]
         return (convolution_call(graph, op, struct, row, multipliers, activation),)
 
     def rows(self, graph: Graph, op: Op) -> RowForm | None:

@@ -122,7 +122,7 @@ class Conv2DInputGrad(Operator[InputGradAttributes]):
             "shift": self._shift(graph, op),
             "narrow": int(self._narrow(graph, op)),
         }
-        if attributes.window == Window((1, 1)):
+        if attributes.window.pointwise:
             even = outputs + outputs % 2
             pixels = 4 if math.prod(attributes.input_size) >= 4 else 1
             scratch = 2 * even * (1 + pixels)

@@ -40,6 +40,11 @@ class Window:
         )
 
     @property
+    def pointwise(self) -> bool:
+        """Whether each output sees the input pixel in its own place and nothing else."""
+        return self.kernel == self.stride == (1, 1) and not any(self.padding)
+
+    @property
     def row_reach(self) -> Reach:
         """The input rows that an output row sees."""
         span = (self.kernel[0] - 1) * self.dilation[0] + 1
