@@ -16,11 +16,10 @@ from tinykit.ops.base import Address, Call, Cost, Field, Operator, Struct
 from tinykit.ops.conv2d_input_grad import InputGradAttributes
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import exact
-from tinykit.ops.gradient_arithmetic import gradient_result, gradient_shift
+from tinykit.ops.gradient_arithmetic import PLANES_MAX, gradient_result, gradient_shift
 from tinykit.ops.layer_scales import MULTIPLIER_BITS
 
 TAPS_MAX = 511  # products of int16 and int8 that an int32 surely holds
-PLANES_MAX = 10240  # bytes of scratch for planes of gradients
 
 
 class DepthwiseInputGrad(Operator[InputGradAttributes]):

@@ -16,6 +16,7 @@ from tinykit.ops.evaluate import Run, Step
 
 FRACTION = 256  # residual units in one step of the plane in use
 WEIGHT_LIMIT = 127  # |weight| <= 127, as TFLite's symmetric int8
+PLANES_MAX = 10240  # bytes of scratch that a kernel may take for planes
 BIAS_LIMIT = 2**29  # leaves room for the sum of products below 2^30
 DELTA_LIMIT = 2**30  # largest change of a master in one step, in residual units
 

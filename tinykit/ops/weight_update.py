@@ -39,6 +39,7 @@ class WeightUpdate(Operator[WeightUpdateAttributes]):
     struct: ClassVar[str]
     function: ClassVar[str]
     axis: ClassVar[int]
+    work: ClassVar[tuple[str, ...]] = ()  # what `function` takes before the trainer
 
     @abc.abstractmethod
     def sums(self, op: Op, run: Run, x: Array) -> Array:
@@ -50,6 +51,10 @@ class WeightUpdate(Operator[WeightUpdateAttributes]):
     @abc.abstractmethod
     def channel_fields(self, graph: Graph, op: Op) -> dict[str, Field]:
         """The members of the descriptor that count channels."""
+
+    def scratch(self, graph: Graph, op: Op) -> int:
+        """Bytes of scratch that `function` needs."""
+        return 0
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         return ()
@@ -98,5 +103,6 @@ class WeightUpdate(Operator[WeightUpdateAttributes]):
             "input_zero_point": graph[op.inputs[1]].quant.zero_point0,
             "fold_shift": self._fold(op),
         }
-        arguments = (op.inputs[0], op.inputs[1], "$trainer")
-        return (Call(self.function, Struct(self.struct, fields), arguments),)
+        arguments = (op.inputs[0], op.inputs[1], *self.work, "$trainer")
+        scratch = self.scratch(graph, op)
+        return (Call(self.function, Struct(self.struct, fields), arguments, scratch),)

@@ -4,6 +4,7 @@
 #include "lanes.h"
 #include "master.h"
 #include "pointwise_grad.h"
+#include "simd.h"
 #include "taps.h"
 
 /* Products of int16 and int8 that an int32 surely holds: 510 * 2^15 * 2^7 < 2^31. */
@@ -159,6 +160,55 @@ static void weight_gradients(const tk_conv2d_update *conv, const int16_t *g, con
     }
 }
 
+#if TK_DSP && defined(__thumb2__)
+/* sums += those over pixels of gradients times inputs in planes; `step` bytes from pixel to pixel
+ * of the gradients. */
+void tk_outer_2x4(const int16_t *g, int32_t step, const int16_t *x, const int16_t *end,
+                  int32_t sums[2][4]);
+
+/* The inputs of channels 0 … 4n - 1 less the zero point: for four channels and two pixels, four
+ * words of an input at both. */
+static void input_planes(const tk_conv2d_update *conv, const int8_t *x, int32_t pixels,
+                         int16_t *planes) {
+    const uint32_t offset = tk_both(-conv->input_zero_point);
+    const int32_t step = conv->input_channels;
+    for (int32_t i = 0; i + 4 <= conv->split; i += 4) {
+        const int8_t *from = x + i;
+        for (int32_t p = 0; p + 2 <= pixels; p += 2, from += 2 * step, planes += 8) {
+            const uint32_t u = tk_load(from), v = tk_load(from + step);
+            const uint32_t u_even = tk_add_even_bytes(offset, u),
+                           v_even = tk_add_even_bytes(offset, v);
+            const uint32_t u_odd = tk_add_odd_bytes(offset, u), v_odd = tk_add_odd_bytes(offset, v);
+            tk_store(planes, tk_pack_low(u_even, v_even));
+            tk_store(planes + 2, tk_pack_low(u_odd, v_odd));
+            tk_store(planes + 4, tk_pack_high(u_even, v_even));
+            tk_store(planes + 6, tk_pack_high(u_odd, v_odd));
+        }
+    }
+}
+
+/* weight_gradients() of a convolution of one tap for input channels i … i + 3, by planes. */
+static void gradients_by_planes(const tk_conv2d_update *conv, const int16_t *g, const int8_t *x,
+                                const int16_t *planes, int32_t i, int64_t total[2][4]) {
+    const int32_t pixels = conv->window->output_width, last = pixels - 1;
+    const int32_t size = (pixels & ~1) * 4; /* of four channels' planes */
+    int32_t sums[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
+    if (size > 0) {
+        const int16_t *four = planes + (i >> 2) * size;
+        tk_outer_2x4(g, 2 * conv->output_channels, four, four + size, sums);
+    }
+    for (int32_t k = 0; k < 4; k++) {
+        if (pixels & 1) {
+            const int32_t input = x[last * conv->input_channels + i + k] - conv->input_zero_point;
+            sums[0][k] += g[last * conv->output_channels] * input;
+            sums[1][k] += g[last * conv->output_channels + 1] * input;
+        }
+        total[0][k] = sums[0][k];
+        total[1][k] = sums[1][k];
+    }
+}
+#endif
+
 /* Updates the n weights of output channel o at positions at, at + 1, … */
 static void update_weights(const tk_conv2d_update *conv, const tk_trainer *trainer, tk_rate rate,
                            int32_t o, int32_t at, int32_t n, const int64_t total[4]) {
@@ -176,7 +226,7 @@ static void update_weights(const tk_conv2d_update *conv, const tk_trainer *train
 }
 
 void tk_conv2d_update_s16(const tk_conv2d_update *whole, const int16_t *gradient, const int8_t *x,
-                          const tk_trainer *trainer) {
+                          int16_t *scratch, const tk_trainer *trainer) {
     tk_window flat = *whole->window;
     tk_conv2d_update layer = *whole;
     if (tk_is_pointwise(&flat) && flat.input_height * flat.input_width <= FLAT_WIDTH) {
@@ -187,6 +237,13 @@ void tk_conv2d_update_s16(const tk_conv2d_update *whole, const int16_t *gradient
     const tk_conv2d_update *conv = &layer;
     const tk_window *w = conv->window;
     const int32_t split = conv->split;
+#if TK_DSP && defined(__thumb2__)
+    if (conv->planes) {
+        input_planes(conv, x, w->output_width, scratch);
+    }
+#else
+    (void)scratch;
+#endif
     for (int32_t o = 0; o < conv->output_channels;) {
         const int pair = o + 1 < conv->output_channels;
         const tk_rate rate = tk_update_rate(conv->update, trainer, o);
@@ -197,7 +254,14 @@ void tk_conv2d_update_s16(const tk_conv2d_update *whole, const int16_t *gradient
                 for (int32_t i = 0; i < split;) {
                     const int32_t n = split - i >= 4 ? 4 : 1;
                     int64_t total[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}};
-                    weight_gradients(conv, gradient + o, x + i, ky, kx, pair, n, total);
+#if TK_DSP && defined(__thumb2__)
+                    if (conv->planes && pair && n == 4) {
+                        gradients_by_planes(conv, gradient + o, x, scratch, i, total);
+                    } else
+#endif
+                    {
+                        weight_gradients(conv, gradient + o, x + i, ky, kx, pair, n, total);
+                    }
                     update_weights(conv, trainer, rate, o, at, n, total[0]);
                     if (pair) {
                         update_weights(conv, trainer, next, o + 1, at, n, total[1]);

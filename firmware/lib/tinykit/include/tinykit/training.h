@@ -142,9 +142,11 @@ typedef struct {
     uint16_t input_channels, split, output_channels;
     int16_t input_zero_point;
     uint8_t fold_shift;
+    uint8_t planes; /* 1: kernel and stride 1, 2 … 256 outputs in their inputs' places, and scratch
+                     * of 8 * (K / 4) * (OH * OW / 2 * 2) bytes; 0: no scratch */
 } tk_conv2d_update;
 void tk_conv2d_update_s16(const tk_conv2d_update *conv, const int16_t *gradient, const int8_t *x,
-                          const tk_trainer *trainer);
+                          int16_t *scratch, const tk_trainer *trainer);
 
 /* m multiplies the finished sum.  scratch, in bytes: 2 * up2(O), and 8 * KH * KW + 4 * O or, with
  * planes, what gradient_planes.h needs, if that is more. */
