@@ -82,7 +82,9 @@ class CountingClient:
 
     def train(self, sample: np.ndarray, label: int) -> object:
         self.labels.append(label)
-        return type("Step", (), {"prediction": 0, "loss": 1.0, "saturations": 0})()
+        return type(
+            "Step", (), {"prediction": 0, "loss": 1.0, "saturations": 0, "skipped": 0, "updated": 0}
+        )()
 
     def apply(self) -> None:
         self.applied += 1

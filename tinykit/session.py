@@ -56,12 +56,17 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class TrainedStep:
-    """What the device said of one step; prediction and loss are from before the update."""
+    """What the device said of one step; prediction and loss are from before the update.
+
+    saturations, skipped: since the start; updated: weights and biases that this step changed.
+    """
 
     label: int
     prediction: int
     loss: float
     saturations: int
+    skipped: int
+    updated: int
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,16 @@ class Session:
         for done in range(epochs * len(x)):
             label = int(labels[done % len(x)])
             step = self.client.train(x[done % len(x)], label)
-            steps.append(TrainedStep(label, step.prediction, step.loss, step.saturations))
+            steps.append(
+                TrainedStep(
+                    label,
+                    step.prediction,
+                    step.loss,
+                    step.saturations,
+                    step.skipped,
+                    step.updated,
+                )
+            )
             if progress is not None:
                 progress(done + 1, epochs * len(x))
         self.client.apply()

@@ -189,11 +189,13 @@ static tk_link_reply train(tk_link *link, uint32_t length) {
     tk_put32(payload + 8, loss);
     tk_put32(payload + 12, step.step);
     tk_put32(payload + 16, step.saturations);
+    tk_put32(payload + 20, step.skipped);
+    tk_put32(payload + 24, step.updated);
     if (step.status == TK_OK) {
         link->step = step.step;
         link->saturations = step.saturations;
     }
-    tk_link_reply reply = done(20);
+    tk_link_reply reply = done(28);
     reply.status = step.status == TK_OK ? TK_LINK_OK : TK_LINK_MODEL;
     return reply;
 }

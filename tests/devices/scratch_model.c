@@ -93,6 +93,8 @@ tk_step tk_model_train(const tk_target *target) {
     step.loss = (float)loss;
     step.step = ++scratch_steps;
     step.saturations = scratch_steps / 2;
+    step.skipped = scratch_steps / 3;
+    step.updated = OUTPUTS;
     return step;
 }
 

@@ -25,6 +25,7 @@ from tinykit.errors import LinkError, UsageError
 from tinykit.host import HostModel
 from tinykit.ir import Array, Graph
 from tinykit.ops.evaluate import Step, evaluate
+from tinykit.ops.update import is_state
 from tinykit.training.plan import Optimizer, Plan, Update
 from tinykit.training.reference import ReferenceTrainer
 
@@ -84,11 +85,56 @@ def test_training_equals_numpy(architecture: Architecture, accumulate: int, tmp_
         assert (answer.prediction, answer.step) == (step.prediction, reference.steps)
         assert np.float32(answer.loss) == np.float32(step.loss)
         assert answer.saturations == reference.saturations
+        assert (answer.skipped, answer.updated) == (reference.skipped, step.updated)
         assert block == block_of(made.train.graph, manifest, reference.parameters)
         infer = made.infer.graph
         trained = {n: v for n, v in reference.parameters.items() if n in infer.tensors}
         run = evaluate(infer, {infer.inputs[0]: sample}, parameters=trained)
         np.testing.assert_array_equal(output, run[infer.outputs[0]])
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "momentum": {"momentum": 0.9, "weight_decay": 0.01},
+    "int32, accumulated": {"master": "int32", "momentum": 0.9, "accumulate": 3},
+    "clipped": {"clip_norm": 0.1, "momentum": 0.5},
+    "adam": {"method": "adam", "learning_rate": 0.003, "weight_decay": 0.01, "skip_below": 0.7},
+    "skipping": {"skip_below": 0.7},
+    "guarded": {"guard_loss": 8.0, "master": "int8"},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_optimizers_equal_numpy_and_go_on_after_load(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    """N steps, save, load into a fresh instance, N more: the same as 2 N steps, and as NumPy."""
+    optimizer = PLAN.optimizer.model_copy(update=options)
+    made, samples = compiled(residual, PLAN.model_copy(update={"optimizer": optimizer}))
+    manifest = write(made, tmp_path)
+    assert made.train is not None
+    reference = ReferenceTrainer(made.train.graph, optimizer)
+    first, straight = HostModel(tmp_path), HostModel(tmp_path)
+    answers = []
+    for i in range(20):
+        if i == 10:
+            saved = first.save()
+            first = HostModel(tmp_path)
+            first.load(saved)
+            assert first.save() == saved
+        sample = samples[i % 8]  # every other time with a label that is certain, to be skipped
+        label = i % 3 if i % 2 else int(first.infer(sample).argmax())
+        step = reference.step(sample, label)
+        answer = first.train(sample, label)
+        assert answer == straight.train(sample, label)
+        assert (answer.skipped, answer.updated) == (reference.skipped, step.updated)
+        assert answer.saturations == reference.saturations
+        answers.append(answer)
+    expected = block_of(manifest, made.train.graph, reference.parameters)
+    assert first.parameters() == straight.parameters() == expected
+    trained = sum(reference.parameters[n].size for n in reference.parameters if not is_state(n))
+    assert 0 < max(answer.updated for answer in answers) <= trained
+    if "skip_below" in options or "guard_loss" in options:
+        assert 0 < answers[-1].skipped < 20
 
 
 def test_trace_names_every_op(trained_model: tuple[Path, Compiled, Array]) -> None:

@@ -108,8 +108,8 @@ def test_a_new_session_never_gets_an_old_reply(wire: Wire) -> None:
 
 
 def test_an_abandoned_session_can_not_act(device: Device) -> None:
-    (hello,) = device.ask(Frame(Kind.HELLO, 0, 1, 100, b"\1\0").encode())
-    (other,) = device.ask(Frame(Kind.HELLO, 0, 9, 200, b"\1\0").encode())
+    (hello,) = device.ask(Frame(Kind.HELLO, 0, 1, 100, b"\2\0").encode())
+    (other,) = device.ask(Frame(Kind.HELLO, 0, 9, 200, b"\2\0").encode())
     assert (hello.session, other.session) == (100, 200)
     (reply,) = device.ask(Frame(Kind.APPLY, 0, 2, 100, b"").encode())
     assert (reply.status, reply.session) == (Status.SESSION, 200)
@@ -202,7 +202,7 @@ def test_nothing_a_host_sends_breaks_the_device(device: Device, stream: list[byt
     """The program runs under sanitizers; it must still greet a new session afterwards."""
     data = b"".join(stream)
     session = next(SESSIONS)
-    hello = Frame(Kind.HELLO, 0, 1, session, b"\1\0")
+    hello = Frame(Kind.HELLO, 0, 1, session, b"\2\0")
     device.write(data + hello.encode())
     reader = FrameReader()
     for _ in range(200):

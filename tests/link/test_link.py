@@ -152,7 +152,7 @@ def test_another_version_of_the_link_is_refused_in_one_line(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tinykit.link.client.PROTOCOL_VERSION", 9)
-    with pytest.raises(LinkError, match="speaks version 1 of the link"):
+    with pytest.raises(LinkError, match="speaks version 2 of the link"):
         connect(wire)
 
 
@@ -217,7 +217,7 @@ def test_what_a_host_may_not_ask(
     assert HIDDEN * 10 + 4 * 10 == 200  # the parameters that the cases above reach past
     device = Device(programs())
     try:
-        (hello,) = device.ask(Frame(Kind.HELLO, 0, 5, 77, b"\x01\x00").encode())
+        (hello,) = device.ask(Frame(Kind.HELLO, 0, 5, 77, b"\x02\x00").encode())
         assert hello.status == Status.OK
         (reply,) = device.ask(Frame(kind, 0, 6, 77, payload).encode())
         assert (reply.status, reply.sequence, reply.session) == (status, 6, 77)

@@ -15,6 +15,7 @@ from tests.support.random_networks import Training, trainings
 from tests.support.replay import replay
 from tinykit.codegen import Compiled, compile_model
 from tinykit.importers import load_model
+from tinykit.ops.update import is_state
 from tinykit.schedule import schedule
 from tinykit.training.plan import Plan, Update, tte_plan
 
@@ -58,7 +59,7 @@ def test_parameters_do_not_overlap(training: Training) -> None:
         assert start % 4 == 0
         assert start + tensor.bytes <= block.size
         busy[start : start + tensor.bytes] += 1
-        if tensor.name.endswith("/residual"):
+        if is_state(tensor.name):
             assert start >= len(block.initial)
             assert not tensor.value.any()
         else:

@@ -10,11 +10,11 @@ from unicorn import arm_const
 
 from tests.support.arm_kernels import DATA, RETURN, SIZE, STACK, STACK_BYTES, ArmKernels
 from tests.support.memory_image import MemoryImage
+from tests.support.training_kernels import TRAINER, trainer_fields
 from tinykit.ir import Array, Graph, Op
 from tinykit.ops.evaluate import Step
 from tinykit.ops.registry import operator
 
-TRAINER = "<IIIf"  # tk_trainer
 REGISTERS = (arm_const.UC_ARM_REG_R0, arm_const.UC_ARM_REG_R1, arm_const.UC_ARM_REG_R2,
              arm_const.UC_ARM_REG_R3)  # fmt: skip
 
@@ -45,12 +45,13 @@ class ArmTraining(ArmKernels):
         }
         for name in op.outputs:
             places[name] = image.place(b"\x55" * graph[name].bytes, writable=True)
-        trainer = struct.pack(TRAINER, step.index, 0, 0, step.rate)
+        trainer = bytes(TRAINER(**trainer_fields(step)))
         places["$trainer"] = image.place(trainer, writable=True)
         for call in operator(op.kind).lower(graph, op):
             self._execute(call.function, image.arguments(call, places))
         read = self.machine.mem_read
-        saturations = struct.unpack(TRAINER, read(places["$trainer"], len(trainer)))[2]
+        after = TRAINER.from_buffer_copy(read(places["$trainer"], len(trainer)))
+        saturations = getattr(after, "saturations")  # noqa: B009 - ctypes tells mypy nothing
         names = (*op.outputs, *op.updates)
         return [bytes(read(places[name], graph[name].bytes)) for name in names], saturations
 

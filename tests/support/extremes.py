@@ -11,7 +11,9 @@ from tinykit.errors import PlanError
 from tinykit.ir import Array, Graph, Op
 from tinykit.ops.evaluate import Run, Step
 from tinykit.ops.gradient_arithmetic import BIAS_LIMIT, gradient_scale
+from tinykit.ops.optimizer_arithmetic import STATE_LIMIT
 from tinykit.ops.registry import operator
+from tinykit.ops.update import is_state
 
 COPIES = (
     "activation_grad",
@@ -70,16 +72,26 @@ def cases(training: Graph, random: np.random.Generator) -> Iterator[Case]:
         for name in op.reads:
             tensor = graph[name]
             trained = tensor.storage == "parameters"
-            low = -127 if trained and not name.endswith("/residual") else -128
+            low = -127 if trained and not is_state(name) else -128
             values[name] = extreme(random, tensor.shape, tensor.dtype, low)
+            if name.endswith("/deviation"):
+                values[name] = np.abs(np.maximum(values[name], -STATE_LIMIT))
+            if name.endswith("/momentum"):
+                values[name] = np.maximum(values[name], -STATE_LIMIT)
             if tensor.dtype == "int32":
                 values[name] = np.clip(values[name], -BIAS_LIMIT, BIAS_LIMIT)
-        rate = float(np.float32(10.0 ** random.uniform(-12, 3)))
         index = int(random.integers(0, 2**31))
-        step = Step(index=index, rate=rate)
+        given = Step(
+            index=index,
+            updates=min(index, int(random.choice([0, 1, 5, 1000, 2**31]))),
+            rate=float(np.float32(10.0 ** random.uniform(-12, 3))),
+            learning_rate=float(np.float32(10.0 ** random.uniform(-12, 3))),
+            normalisation=2.0 ** int(random.integers(-20, 1)),
+            first=bool(random.integers(2)),
+        )
+        step = replace(given)
         try:
             results = operator(op.kind).evaluate(op, Run(graph, dict(values), step))
         except PlanError:  # an exponent that calibration would never choose
             continue
-        given = Step(index=index, rate=rate)
         yield Case(graph, op, values, given, results, step.saturations)

@@ -51,14 +51,26 @@ class Training:
 
 @st.composite
 def optimizers(draw: Draw) -> Optimizer:
+    adam = draw(st.integers(0, 3)) == 0
+    schedule = draw(st.sampled_from(["constant", "linear", "cosine", "step"]))
     return Optimizer(
+        method="adam" if adam else "sgd",
+        beta_1=draw(st.sampled_from([0.0, 0.9])),
+        beta_2=draw(st.sampled_from([0.0, 0.9, 0.999, 0.99999])),
+        epsilon=draw(st.sampled_from([0.0, 1e-7, 1.0])),
+        clip_norm=draw(st.sampled_from([0.0, 0.0, 1e-6, 0.1, 1e6])),
         learning_rate=draw(st.sampled_from([1e-4, 0.003, 0.02, 0.3, 20.0, 100.0])),
-        schedule=draw(st.sampled_from(["constant", "linear", "cosine"])),
+        momentum=0.0 if adam else draw(st.sampled_from([0.0, 0.0, 0.5, 0.9, 0.999])),
+        weight_decay=draw(st.sampled_from([0.0, 0.0, 1e-4, 0.1, 1.0])),
+        skip_below=draw(st.sampled_from([0.0, 0.0, 0.3])),
+        guard_loss=draw(st.sampled_from([0.0, 0.0, 1.0])),
+        schedule=schedule,
+        step_size=2 if schedule == "step" else 0,
         warmup_steps=draw(st.sampled_from([0, 0, 3])),
         total_steps=draw(st.sampled_from([0, 2, 7])),
-        accumulate=draw(st.sampled_from([1, 1, 2, 3])),
+        accumulate=1 if adam else draw(st.sampled_from([1, 1, 2, 3])),
         rounding=draw(st.sampled_from(["nearest", "stochastic"])),
-        master=draw(st.sampled_from(["int8", "int16"])),
+        master=draw(st.sampled_from(["int8", "int16", "int32"])),
         seed=draw(st.sampled_from([0, 1, 2**32 - 1])),
     )
 

@@ -25,6 +25,7 @@ from tinykit.ir import Array, Graph, Op
 from tinykit.ops.base import Call
 from tinykit.ops.evaluate import Step, initial_values
 from tinykit.ops.registry import operator
+from tinykit.ops.update import is_state
 from tinykit.training.plan import Optimizer
 
 
@@ -44,6 +45,18 @@ TRAINER, OPTIMIZER, TRAINED, PARAMETERS, TARGET, STEP = (
 )
 
 
+def trainer_fields(step: Step) -> dict[str, Any]:
+    """A trainer's members in the middle of a step."""
+    return {
+        "step": step.index,
+        "skipped": step.index - step.updates,
+        "begun": int(not step.first),
+        "rate": step.rate,
+        "learning_rate": step.learning_rate,
+        "normalisation": step.normalisation,
+    }
+
+
 @dataclass(frozen=True)
 class StepAnswer:
     """tk_step, and the trainer's rate as the loss left it."""
@@ -53,6 +66,8 @@ class StepAnswer:
     loss: float
     step: int
     saturations: int
+    skipped: int
+    updated: int
 
 
 def _pointer(array: Array) -> int:
@@ -96,7 +111,7 @@ class OpRunner:
     ) -> tuple[list[Array], int]:
         """Outputs and updated parameters of one op, and the values that saturated."""
         values = {name: graph[name].stored(value).copy() for name, value in values.items()}
-        trainer = TRAINER(step.index, 0, 0, step.rate)
+        trainer = TRAINER(**trainer_fields(step))
         self.run(graph, op, values, {"$trainer": trainer})
         names = (*op.outputs, *op.updates)
         return [graph[name].restored(values[name]) for name in names], trainer.saturations
@@ -126,10 +141,13 @@ class KernelTrainer:
         self.trainer = TRAINER()
         self._optimizer = OPTIMIZER(
             optimizer.learning_rate,
+            optimizer.step_factor,
             SCHEDULES[optimizer.schedule],
+            optimizer.step_size,
             optimizer.warmup_steps,
             optimizer.total_steps,
             optimizer.accumulate,
+            int(optimizer.master == "int32"),
             optimizer.seed,
             classes,
         )
@@ -141,7 +159,7 @@ class KernelTrainer:
             names = [
                 name
                 for name in self.memory
-                if self.graph[name].dtype == dtype and not name.endswith("/residual")
+                if self.graph[name].dtype == dtype and not is_state(name)
             ]
             rows = (TRAINED * len(names))(*map(self._trained, names))
             self._lists.append(rows)
@@ -167,8 +185,18 @@ class KernelTrainer:
             special = {"$trainer": self.trainer, "$target": target, "$step": step}
             for op in self.graph.ops:
                 self.runner.run(self.graph, op, values, special)
+                if getattr(self.trainer, "skips"):  # noqa: B009 - ctypes tells mypy nothing
+                    break
             self.runner.library.tk_step_end(ctypes.byref(self.set), ctypes.byref(step))
-        return StepAnswer(step.status, step.prediction, step.loss, step.step, step.saturations)
+        return StepAnswer(
+            step.status,
+            step.prediction,
+            step.loss,
+            step.step,
+            step.saturations,
+            step.skipped,
+            step.updated,
+        )
 
     @property
     def parameters(self) -> dict[str, Array]:

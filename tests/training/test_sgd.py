@@ -9,6 +9,7 @@ from tests.support.architectures import ARCHITECTURES, Architecture
 from tinykit.codegen import compile_model
 from tinykit.ir import Array, Graph
 from tinykit.ops.evaluate import Step, evaluate
+from tinykit.ops.update import is_state
 from tinykit.training.autodiff import logits_of
 from tinykit.training.plan import Optimizer, Plan, Update
 from tinykit.training.reference import ReferenceTrainer
@@ -54,7 +55,7 @@ def test_update_is_sgd(architecture: Architecture, accumulate: int) -> None:
     assert compiled.train is not None
     training = compiled.train.graph
     trainer = ReferenceTrainer(training, optimizer)
-    names = [n for n in trainer.parameters if not n.endswith("/residual")]
+    names = [n for n in trainer.parameters if not is_state(n)]
     before = {name: masters(trainer, name) for name in names}
     total = {name: np.zeros(training[name].shape) for name in names}
     for sample, label in zip(samples[:accumulate], labels, strict=False):

@@ -54,6 +54,7 @@ def test_steps_are_equal_bit_for_bit(
             assert np.float32(answer.loss).tobytes() == np.float32(step.loss).tobytes()
             assert answer.step == reference.steps
             assert answer.saturations == reference.saturations
+            assert (answer.skipped, answer.updated) == (reference.skipped, step.updated)
             assert parameters.keys() == reference.parameters.keys()
             for name, value in parameters.items():
                 np.testing.assert_array_equal(value, reference.parameters[name], name)

@@ -17,6 +17,8 @@ from tinykit.schedule import Program, Segment
 
 POINTER_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
 
+END = "end"  # the label behind the last op
+
 
 @dataclass
 class FunctionBody:
@@ -58,6 +60,12 @@ class Emitter:
             tensor = program.graph[name]
             where = self._pointer(program, tensor)
             body.lines.append(f"    TK_TRACE_POINT({index}, {where}, {tensor.bytes});")
+        if operator(op.kind).may_end(op):
+            body.lines += [
+                f"    if ({self.prefix}_trainer.skips) {{",
+                f"        goto {END};",
+                "    }",
+            ]
 
     def writer(self, program: Program, segment: Segment) -> SegmentWriter:
         """What writes the loop of a streamed segment."""

@@ -17,6 +17,7 @@ from tinykit.codegen.manifest import (
 from tinykit.codegen.sources import ModelSource
 from tinykit.ir import Tensor
 from tinykit.ops.registry import operator
+from tinykit.ops.update import trained_name
 from tinykit.schedule import Program
 
 
@@ -90,7 +91,7 @@ def manifest(source: ModelSource) -> Manifest:
                     "shape": t.shape,
                     "offset": block.offsets[t.name],
                     "bytes": t.bytes,
-                    "layer": t.name.removesuffix("/residual").rsplit("/", 1)[0],
+                    "layer": trained_name(t.name).rsplit("/", 1)[0],
                 }
             )
             for t in block.tensors

@@ -12,7 +12,10 @@ from tinykit.errors import UsageError
 
 FORMAT = 1
 
-Role = Literal["weights", "bias", "residual", "bias_residual"]
+Role = Literal[
+    "weights", "bias", "residual", "bias_residual", "momentum", "bias_momentum", "deviation",
+    "bias_deviation",
+]  # fmt: skip
 
 
 class _Value(BaseModel):

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 import tinykit
 from tinykit.codegen.constants import Constants, number, wrapped
 from tinykit.codegen.cstruct import struct_types
-from tinykit.codegen.emit import FunctionBody, port_macros
+from tinykit.codegen.emit import END, FunctionBody, port_macros
 from tinykit.codegen.row_input import RowInput
 from tinykit.codegen.shared import arena_text
 from tinykit.ir import Tensor
+from tinykit.ops.update import is_state
 
 if TYPE_CHECKING:
     from tinykit.codegen.generate import Compiled
 
 SAVE_OVERHEAD = 48  # TK_SAVE_OVERHEAD
-SCHEDULES = {"constant": 0, "linear": 1, "cosine": 2}
+SCHEDULES = {"constant": 0, "linear": 1, "cosine": 2, "step": 3}
 
 
 @dataclass
@@ -38,7 +39,7 @@ class ModelSource:
     @property
     def trained(self) -> tuple[list[Tensor], list[Tensor]]:
         """(biases, weights) that learn."""
-        tensors = [t for t in self.compiled.block.tensors if not t.name.endswith("/residual")]
+        tensors = [t for t in self.compiled.block.tensors if not is_state(t.name)]
         return (
             [t for t in tensors if t.dtype == "int32"],
             [t for t in tensors if t.dtype != "int32"],
@@ -234,9 +235,12 @@ def _training_constants(source: ModelSource) -> list[str]:
         f"static const tk_optimizer {p}_optimizer = {{",
         f"    .learning_rate = {number('float', optimizer.learning_rate)},",
         f"    .schedule = {SCHEDULES[optimizer.schedule]},",
+        f"    .step_factor = {number('float', optimizer.step_factor)},",
+        f"    .step_size = {optimizer.step_size},",
         f"    .warmup_steps = {optimizer.warmup_steps},",
         f"    .total_steps = {optimizer.total_steps},",
         f"    .accumulate = {optimizer.accumulate},",
+        f"    .wide = {int(optimizer.master == 'int32')},",
         f"    .seed = {optimizer.seed}u,",
         f"    .classes = {classes},",
         "};",
@@ -283,6 +287,7 @@ def _training_functions(source: ModelSource, train: FunctionBody) -> list[str]:
         "        return step;",
         "    }",
         *train.lines,
+        *([f"{END}:"] if f"        goto {END};" in train.lines else []),
         f"    tk_step_end({parameters}, &step);",
         "    return step;\n}",
         "",

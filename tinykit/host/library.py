@@ -32,6 +32,8 @@ class StepResult:
     loss: float
     step: int
     saturations: int
+    skipped: int
+    updated: int
 
 
 class _Step(ctypes.Structure):
@@ -41,6 +43,8 @@ class _Step(ctypes.Structure):
         ("loss", ctypes.c_float),
         ("step", ctypes.c_uint32),
         ("saturations", ctypes.c_uint32),
+        ("skipped", ctypes.c_uint32),
+        ("updated", ctypes.c_uint32),
     )
 
 
@@ -155,7 +159,7 @@ class HostModel:
         """One training step on one sample."""
         self._write_input(sample)
         step = self._function("train")(ctypes.byref(_Target(label)))
-        return StepResult(step.status, step.prediction, step.loss, step.step, step.saturations)
+        return StepResult(*(getattr(step, name) for name, _ in _Step._fields_))
 
     def apply(self) -> None:
         """End an accumulation early."""

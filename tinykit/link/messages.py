@@ -9,7 +9,7 @@ from typing import Self
 
 from tinykit.errors import LinkError
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 REPLY = 0x80
 INLINE_OUTPUT = 32
 
@@ -141,13 +141,18 @@ class Hello:
 
 @dataclass(frozen=True)
 class Step:
-    """What one training step answered (tk_step in tinykit.h); `loss_bits` is the float32 itself."""
+    """What one training step answered (tk_step in tinykit.h); `loss_bits` is the float32 itself.
+
+    `skipped` steps since the start changed nothing; this one changed `updated` weights and biases.
+    """
 
     status: int
     prediction: int
     loss_bits: int
     step: int
     saturations: int
+    skipped: int
+    updated: int
 
     @property
     def loss(self) -> float:
@@ -158,7 +163,7 @@ class Step:
     @classmethod
     def parse(cls, payload: bytes) -> Self:
         """Raises LinkError if the length is wrong."""
-        return cls(*_unpack(struct.Struct("<IiIII"), payload, "TRAIN"))
+        return cls(*_unpack(struct.Struct("<IiIIIII"), payload, "TRAIN"))
 
 
 @dataclass(frozen=True)

@@ -132,6 +132,10 @@ class Operator(abc.ABC, Generic[A]):
     def cost(self, graph: Graph, op: Op) -> Cost:
         return Cost(elements=sum(graph[name].size for name in op.outputs))
 
+    def may_end(self, op: Op) -> bool:
+        """Whether it may decide that the rest of the step is left out (tk_trainer.skips)."""
+        return False
+
     def gradient(self, op: Op, tape: Tape) -> None:
         """Emit the backward ops of `op` on the tape."""
         raise PlanError(

@@ -12,7 +12,14 @@ from tinykit.errors import PlanError
 from tinykit.ir import Array, Graph, Op
 from tinykit.ops.base import Call, Cost, Operator, Struct
 from tinykit.ops.evaluate import Run
-from tinykit.ops.update import UpdateAttributes, apply_update, units, update_struct
+from tinykit.ops.update import (
+    Units,
+    UpdateAttributes,
+    apply_update,
+    is_plain,
+    units,
+    update_struct,
+)
 
 PIXELS_MAX = 2**16 - 1  # int16 values that an int32 surely sums
 
@@ -23,19 +30,20 @@ class BiasUpdate(Operator[UpdateAttributes]):
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         return ()
 
-    def _constant(self, graph: Graph, op: Op) -> float:
-        """Update units per unit of the sum at rate 1, times M; Δb = rate * G / (s_x * s_w)."""
-        return graph[op.inputs[0]].quant.scale0 * units(op) / self.attributes(op).scales.output
+    def _units(self, graph: Graph, op: Op) -> Units:
+        """Biases are in steps of s_x * s_w = s_y * M."""
+        gradient = graph[op.inputs[0]].quant.scale0
+        return Units(gradient, units(op) / self.attributes(op).scales.output)
 
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         gradient = run[op.inputs[0]]
         acc = gradient.reshape(-1, gradient.shape[-1]).astype(np.float64).sum(axis=0)
-        unit = 1.0 if run.real else run.graph[op.inputs[0]].quant.scale0
-        run.gradients[op.inputs[1]] = acc * unit * run.step.normalisation
+        scale = 1.0 if run.real else run.graph[op.inputs[0]].quant.scale0
+        run.gradients[op.inputs[1]] = acc * scale * run.step.normalisation
         if run.real:
             return tuple(run[name] for name in op.updates)
-        constant = self._constant(run.graph, op)
-        return apply_update(op, run, acc.astype(np.int64), constant, self.attributes(op))
+        unit = self._units(run.graph, op)
+        return apply_update(op, run, acc.astype(np.int64), unit, self.attributes(op))
 
     def cost(self, graph: Graph, op: Op) -> Cost:
         return Cost(elements=graph[op.inputs[0]].size)
@@ -50,12 +58,14 @@ class BiasUpdate(Operator[UpdateAttributes]):
         struct = Struct(
             "tk_bias_update",
             {
-                "update": update_struct(op, self._constant(graph, op), self.attributes(op)),
+                "update": update_struct(op, self._units(graph, op), self.attributes(op)),
                 "pixels": gradient.size // channels,
                 "channels": channels,
             },
         )
-        return (Call("tk_bias_update_s16", struct, (op.inputs[0], "$trainer")),)
+        plain = is_plain(op, self.attributes(op).rule)
+        function = "tk_bias_update_s16" if plain else "tk_bias_update_state_s16"
+        return (Call(function, struct, (op.inputs[0], "$trainer")),)
 
 
 OPERATOR = BiasUpdate()

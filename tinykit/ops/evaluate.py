@@ -25,9 +25,14 @@ class Step:
     index: int = 0  # number of the step, from 0
     loss: float = 0.0
     prediction: int = -1
-    rate: float = 0.0  # float32 learning rate times the step's gradient normalisation
+    accumulate: int = 1
+    rate: float = 0.0  # float32 learning rate / accumulate * the step's gradient normalisation
     normalisation: float = 1.0  # the power of two by which the loss gradient was divided
     saturations: int = 0
+    skips: bool = False  # the loss decided that the step ends there
+    updated: int = 0  # weights and biases that this step changed
+    updates: int = 0  # earlier steps that were not skipped
+    first: bool = True  # no earlier sample of this accumulation has updated anything
 
 
 @dataclass
@@ -79,4 +84,6 @@ def evaluate(
     for op in graph.ops:
         results = operator(op.kind).evaluate(op, run)
         run.values.update(zip((*op.outputs, *op.updates), results, strict=True))
+        if run.step.skips and not real:
+            break
     return run

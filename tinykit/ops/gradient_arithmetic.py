@@ -15,6 +15,7 @@ from tinykit.ir import Array, Quantization
 from tinykit.ops.evaluate import Run, Step
 
 FRACTION = 256  # residual units in one step of the plane in use
+WIDE_FRACTION = 2**24  # likewise, of weights with 32-bit masters
 WEIGHT_LIMIT = 127  # |weight| <= 127, as TFLite's symmetric int8
 PLANES_MAX = 10240  # bytes of scratch that a kernel may take for planes
 BIAS_LIMIT = 2**29  # leaves room for the sum of products below 2^30
@@ -80,11 +81,15 @@ def hash_base(seed: int, step: int, tensor: int) -> int:
 
 
 def hash_numbers(base: int, count: int) -> Array:
-    """uint32 random numbers 0 … count-1: murmur3's finalizer over base + index * odd."""
-    x = (base + np.arange(count, dtype=np.uint64) * 0x9E3779B1) & 0xFFFFFFFF
-    x ^= x >> np.uint64(16)
+    """uint32 random numbers 0 … count-1: a hash of base + index * odd."""
+    return mixed((base + np.arange(count, dtype=np.uint64) * 0x9E3779B1) & 0xFFFFFFFF)
+
+
+def mixed(x: Array) -> Array:
+    """murmur3's finalizer, of uint32 numbers in uint64."""
+    x = x ^ (x >> np.uint64(16))
     x = (x * 0x85EBCA6B) & 0xFFFFFFFF
-    x ^= x >> np.uint64(13)
+    x = x ^ (x >> np.uint64(13))
     x = (x * 0xC2B2AE35) & 0xFFFFFFFF
     return np.asarray(x ^ (x >> np.uint64(16)), np.uint64)
 
@@ -105,9 +110,9 @@ def scaled_delta(acc: Array, rate: float, noise: Array | None) -> Array:
     return np.asarray(np.clip((product + add) >> shift, -DELTA_LIMIT, DELTA_LIMIT))
 
 
-def roll(used: Array, residual: Array, limit: int) -> tuple[Array, Array]:
-    """Bring the plane in use up to its master: (used, residual) int64, |residual| <= 128."""
-    master = used.astype(np.int64) * FRACTION + residual
-    master = np.clip(master, -limit * FRACTION, limit * FRACTION)
-    new = (master + FRACTION // 2) >> 8
-    return new, master - new * FRACTION
+def roll(used: Array, residual: Array, limit: int, fraction: int = FRACTION) -> tuple[Array, Array]:
+    """Bring the plane in use up to its master: (used, residual), |residual| <= fraction / 2."""
+    master = used.astype(np.int64) * fraction + residual
+    master = np.clip(master, -limit * fraction, limit * fraction)
+    new = (master + fraction // 2) // fraction
+    return new, master - new * fraction

@@ -2,12 +2,14 @@
 
 Input: logits int8 [1, N].  Output: gradient int16 with exponent -14, of (p - y) / 2^k with the
 smallest k that makes max|p - y| <= 2^k.  The step learns its loss, its prediction (first largest
-logit) and rate = learning rate * 2^k.  Probabilities are float32, computed class by class in order.
+logit), rate = learning rate * 2^k, and whether it ends here.  Probabilities are float32, computed
+class by class in order.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,11 +28,23 @@ def normalisation_exponent(largest: np.float32) -> int:
     return (bits >> 23) - 127 + (1 if bits & 0x7FFFFF else 0)
 
 
-class SoftmaxCrossEntropy(Operator[Attributes]):
+@dataclass(frozen=True)
+class LossAttributes(Attributes):
+    """When a step ends with its loss, as in the plan's optimizer; 0: never."""
+
+    skip_below: float = 0.0
+    guard_loss: float = 0.0
+
+
+class SoftmaxCrossEntropy(Operator[LossAttributes]):
     kind = "softmax_cross_entropy"
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         return (graph[op.inputs[0]].shape,)
+
+    def may_end(self, op: Op) -> bool:
+        attributes = self.attributes(op)
+        return attributes.skip_below > 0 or attributes.guard_loss > 0
 
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         step = run.step
@@ -47,13 +61,17 @@ class SoftmaxCrossEntropy(Operator[Attributes]):
         step.loss = float(F(log32(total) + distance))
 
         largest = max(abs(d) for d in difference)
+        attributes = self.attributes(op)
+        guarded = bool(0 < F(attributes.guard_loss) < F(step.loss))
+        step.skips = guarded or bool(largest < F(attributes.skip_below))
         shape = run.graph[op.outputs[0]].shape
         if largest < F(2.0**-100):
-            step.normalisation, step.rate = 1.0, 0.0
+            step.normalisation, step.rate = 0.0, 0.0
             return (np.zeros(shape, np.float64 if run.real else np.int16),)
         k = normalisation_exponent(largest)
         step.normalisation = math.ldexp(1.0, k)
-        step.rate = float(F(step.learning_rate) * F(step.normalisation))
+        rate = F(step.learning_rate) / F(step.accumulate)
+        step.rate = float(rate * F(step.normalisation))
         if run.real:
             return (np.array([float(d) / step.normalisation for d in difference]).reshape(shape),)
         up = F(math.ldexp(1.0, -GRADIENT_EXPONENT - k))
@@ -64,7 +82,13 @@ class SoftmaxCrossEntropy(Operator[Attributes]):
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         logits = graph[op.inputs[0]]
         struct = Struct(
-            "tk_softmax_cross_entropy", {"scale": logits.quant.scale0, "classes": logits.size}
+            "tk_softmax_cross_entropy",
+            {
+                "scale": logits.quant.scale0,
+                "classes": logits.size,
+                "skip_below": self.attributes(op).skip_below,
+                "guard_loss": self.attributes(op).guard_loss,
+            },
         )
         arguments = (logits.name, op.outputs[0], "$scratch", "$target", "$trainer", "$step")
         return (Call("tk_softmax_cross_entropy_s8", struct, arguments, scratch=4 * logits.size),)

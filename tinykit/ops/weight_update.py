@@ -18,7 +18,15 @@ from tinykit.ops.base import Call, Cost, Field, Operator, Struct
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import exact
 from tinykit.ops.gradient_arithmetic import shift_round
-from tinykit.ops.update import UpdateAttributes, apply_update, fold_shift, units, update_struct
+from tinykit.ops.update import (
+    Units,
+    UpdateAttributes,
+    apply_update,
+    fold_shift,
+    is_plain,
+    units,
+    update_struct,
+)
 from tinykit.ops.window import Pair, Window
 
 WIDTH_MAX = 256  # products of int16 and 9 bits in a row that an int32 surely sums
@@ -63,14 +71,11 @@ class WeightUpdate(Operator[WeightUpdateAttributes]):
         oh, ow = self.attributes(op).output_size
         return fold_shift(oh * ow)
 
-    def _constant(self, graph: Graph, op: Op) -> float:
-        """Update units per unit of the folded sum at rate 1, times M = s_x * s_w / s_y.
-
-        ΔW_int = rate * s_x * 2^e * sum / s_w, in units of 1/256 of an int8 step.
-        """
+    def _units(self, graph: Graph, op: Op) -> Units:
+        """M = s_x * s_w / s_y, so a real change d is d * s_x / (s_y * M) integer steps."""
         scales = self.attributes(op).scales
         gradient = graph[op.inputs[0]].quant.scale0 * 2.0 ** self._fold(op)
-        return scales.input * scales.input * gradient * units(op) / scales.output
+        return Units(scales.input * gradient, scales.input * units(op) / scales.output)
 
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         attributes, graph = self.attributes(op), run.graph
@@ -82,7 +87,7 @@ class WeightUpdate(Operator[WeightUpdateAttributes]):
         if run.real:
             return tuple(run[name] for name in op.updates)
         folded = shift_round(np.rint(sums).astype(np.int64), self._fold(op))
-        return apply_update(op, run, folded, self._constant(graph, op), attributes, self.axis)
+        return apply_update(op, run, folded, self._units(graph, op), attributes, self.axis)
 
     def cost(self, graph: Graph, op: Op) -> Cost:
         oh, ow = self.attributes(op).output_size
@@ -97,12 +102,14 @@ class WeightUpdate(Operator[WeightUpdateAttributes]):
             )
         fields: dict[str, Field] = {
             "window": attributes.window.struct(attributes.input_size, attributes.output_size),
-            "update": update_struct(op, self._constant(graph, op), attributes),
+            "update": update_struct(op, self._units(graph, op), attributes),
             **self.channel_fields(graph, op),
             "split": graph[op.inputs[2]].shape[-1],
             "input_zero_point": graph[op.inputs[1]].quant.zero_point0,
             "fold_shift": self._fold(op),
         }
         arguments = (op.inputs[0], op.inputs[1], *self.work, "$trainer")
+        plain = is_plain(op, attributes.rule)
+        function = self.function if plain else self.function.replace("_s16", "_state_s16")
         scratch = self.scratch(graph, op)
-        return (Call(self.function, Struct(self.struct, fields), arguments, scratch),)
+        return (Call(function, Struct(self.struct, fields), arguments, scratch),)

@@ -83,7 +83,11 @@ def training_report(
         Table((Column("steps"), *numbers("mean loss", "right before the update")), tuple(rows))
     ]
     saturations = steps[-1].saturations if steps else 0
-    parts.append(f"{len(steps)} steps on the device, {saturations} saturated gradients")
+    skipped = steps[-1].skipped if steps else 0
+    parts.append(
+        f"{len(steps)} steps on the device, {saturations} saturated gradients"
+        + (f", {skipped} skipped" if skipped else "")
+    )
     if before and after:
         parts.append(f"accuracy on the device before: {_sentence(before)}")
         parts.append(f"accuracy on the device after:  {_sentence(after)}")

@@ -1,4 +1,4 @@
-"""The block of trained parameters: biases, weights, then residuals, each on whole words.
+"""The block of trained parameters: biases, weights, then what updates keep; each on whole words.
 
 Biases and weights come first so that their initial values are one image in flash.
 """
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tinykit.ir import Graph, Tensor
+from tinykit.ops.update import is_state, trained_name
 from tinykit.schedule.facts import aligned
 
 
@@ -22,12 +23,11 @@ class ParameterBlock:
     initial: bytes
 
     def role(self, tensor: Tensor) -> str:
-        residual = tensor.name.endswith("/residual")
-        name = tensor.name.removesuffix("/residual")
-        kind = "bias" if name.endswith("/bias") else "weights"
-        if residual:
-            return "bias_residual" if kind == "bias" else "residual"
-        return kind
+        kind = "bias" if trained_name(tensor.name).endswith("/bias") else "weights"
+        if not is_state(tensor.name):
+            return kind
+        state = tensor.name.rpartition("/")[2]
+        return f"bias_{state}" if kind == "bias" else state
 
 
 def parameter_block(graph: Graph) -> ParameterBlock:
@@ -35,7 +35,7 @@ def parameter_block(graph: Graph) -> ParameterBlock:
     found = [t for t in graph.tensors.values() if t.storage == "parameters"]
 
     def rank(tensor: Tensor) -> int:
-        if tensor.name.endswith("/residual"):
+        if is_state(tensor.name):
             return 2
         return 0 if tensor.dtype == "int32" else 1
 

@@ -16,7 +16,7 @@ from tinykit.ir.tensor import DType
 from tinykit.ops.activation_mask import Limits
 from tinykit.ops.gradient_arithmetic import gradient_scale
 from tinykit.ops.registry import operator
-from tinykit.ops.softmax_cross_entropy import GRADIENT_EXPONENT
+from tinykit.ops.softmax_cross_entropy import GRADIENT_EXPONENT, LossAttributes
 from tinykit.ops.update import UpdateAttributes, UpdateRule
 from tinykit.training.plan import Optimizer
 
@@ -92,8 +92,19 @@ class GraphTape:
         number = len(self.trained)
         self.trained.append(parameter)
         optimizer = self.optimizer
-        rule = UpdateRule(number, optimizer.seed, optimizer.rounding, optimizer.accumulate)
-        updates = (parameter, *self._residual(parameter))
+        rule = UpdateRule(
+            tensor=number,
+            seed=optimizer.seed,
+            rounding=optimizer.rounding,
+            accumulate=optimizer.accumulate,
+            momentum=optimizer.momentum,
+            weight_decay=optimizer.weight_decay,
+            clip_norm=optimizer.clip_norm,
+            adam=optimizer.adam,
+            wide=optimizer.master == "int32" and self.graph[parameter].dtype == "int8",
+        )
+        states = [self._state(parameter, state, "int16") for state in rule.states]
+        updates = (parameter, *self._residual(parameter), *states)
         self.kept.update(name for name in inputs if name in self.graph.tensors)
         self.ops.append(
             Op(
@@ -124,15 +135,21 @@ class GraphTape:
         tensor, optimizer = self.graph[parameter], self.optimizer
         weights = tensor.dtype == "int8"
         dtype: DType = "int8"
-        if optimizer.accumulate > 1:
+        if weights and optimizer.master == "int32":
+            dtype = "int32"
+        elif optimizer.accumulate > 1:
             dtype = "int16" if weights else "int32"
         elif optimizer.master == "int8":
             return ()
-        name = f"{parameter}/residual"
+        return (self._state(parameter, "residual", dtype),)
+
+    def _state(self, parameter: str, state: str, dtype: DType) -> str:
+        """A tensor that lies beside a trained one, element by element."""
+        tensor, name = self.graph[parameter], f"{parameter}/{state}"
         self.tensors[name] = Tensor(
             name, tensor.shape, dtype, storage="parameters", order=tensor.order
         )
-        return (name,)
+        return name
 
     def _fresh(self, base: str) -> str:
         taken = self.tensors.keys() | {op.name for op in self.ops}
@@ -189,7 +206,8 @@ def differentiate(graph: Graph, optimizer: Optimizer) -> Graph:
     loss = "loss/gradient"
     scale = gradient_scale(GRADIENT_EXPONENT)
     tape.tensors[loss] = Tensor(loss, graph[logits].shape, "int16", scale)
-    loss_op = Op("softmax_cross_entropy", "loss", (logits,), (loss,), phase="loss", layer="loss")
+    ends = LossAttributes(optimizer.skip_below, optimizer.guard_loss)
+    loss_op = Op("softmax_cross_entropy", "loss", (logits,), (loss,), ends, (), "loss", "loss")
     tape.contribute(logits, loss)
     for op in reversed(forward.ops):
         if any(name in tape.gradients for name in op.outputs):
@@ -203,11 +221,11 @@ def differentiate(graph: Graph, optimizer: Optimizer) -> Graph:
     for name in tape.trained:
         if not any(name in op.updates for op in ops):
             raise PlanError(f"{graph.name}: parameter {name} is never updated")
-    residuals = {
+    states = {
         t.name: t.with_data(np.zeros(t.shape, np.dtype(t.dtype)))
         if t.storage == "parameters"
         else t
         for t in tape.tensors.values()
     }
-    tensors = {**forward.tensors, **residuals}
+    tensors = {**forward.tensors, **states}
     return replace(forward, tensors=tensors, ops=tuple(ops)).pruned().check()

@@ -18,7 +18,9 @@ from tinykit.ir import Array, Graph, Op
 from tinykit.ops.conv2d_input_grad import InputGradAttributes
 from tinykit.ops.evaluate import Step, evaluate
 from tinykit.ops.gradient_arithmetic import gradient_scale
+from tinykit.ops.optimizer_arithmetic import state_exponent
 from tinykit.ops.registry import operator
+from tinykit.ops.update import UpdateAttributes
 
 HEADROOM = 4  # bits
 SMALLEST_EXPONENT = -60
@@ -44,6 +46,7 @@ def calibrate(
         raise PlanError(f"label {wrong}: the model has classes 0 … {classes - 1}")
     largest: dict[str, float] = {}
     inner: dict[str, float] = {}
+    trained: dict[str, float] = {}
     backward = [op for op in graph.ops if op.phase == "backward"]
     for done, (sample, label) in enumerate(zip(samples, labels, strict=True)):
         run = evaluate(graph, {graph.inputs[0]: sample}, step=Step(label=int(label)), real=True)
@@ -53,6 +56,9 @@ def calibrate(
                 largest[name] = max(largest.get(name, 0.0), peak)
         for name, peak in run.peaks.items():
             inner[name] = max(inner.get(name, 0.0), peak)
+        for name, gradient in run.gradients.items():
+            peak = float(np.abs(gradient).max(initial=0.0))
+            trained[name] = max(trained.get(name, 0.0), peak)
         if progress is not None:
             progress(done + 1, len(samples))
     exponents: dict[str, int] = {}
@@ -62,7 +68,10 @@ def calibrate(
             exponent = _exponent(graph, op, largest[name], exponents)
             exponents[name] = exponent
             changed.append(replace(graph[name], quantization=gradient_scale(exponent)))
-    ops = tuple(_with_inner_exponent(op, inner, exponents) for op in graph.ops)
+    ops = tuple(
+        _with_state_exponent(_with_inner_exponent(op, inner, exponents), trained)
+        for op in graph.ops
+    )
     return replace(graph.with_tensors(changed), ops=ops)
 
 
@@ -71,6 +80,16 @@ def _with_inner_exponent(op: Op, inner: dict[str, float], exponents: dict[str, i
         return op
     exponent = _exponent_of(inner[op.name], exponents.get(op.inputs[0], SMALLEST_EXPONENT // 2))
     return replace(op, attributes=replace(op.attributes, inner_exponent=exponent))
+
+
+def _with_state_exponent(op: Op, trained: dict[str, float]) -> Op:
+    if op.phase != "update" or not isinstance(op.attributes, UpdateAttributes):
+        return op
+    rule = op.attributes.rule
+    if not rule.states:
+        return op
+    exponent = state_exponent(trained[op.updates[0]] or 1.0, rule.momentum)
+    return replace(op, attributes=replace(op.attributes, state_exponent=exponent))
 
 
 def _exponent_of(peak: float, otherwise: int) -> int:

@@ -27,12 +27,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tinykit.errors import PlanError, UsageError
 from tinykit.ir import Graph, Op
+from tinykit.ops.optimizer_arithmetic import Adam
 from tinykit.ops.registry import operator
 
 
@@ -43,20 +44,62 @@ class _Section(BaseModel):
 class Optimizer(_Section):
     """SGD in the real domain; one learning rate means the same as in float training.
 
-    schedule: "constant"; "linear" or "cosine" from learning_rate to 0 over total_steps.
+    method: "sgd", or "adam" for those with room: 4 bytes for each weight and bias that learns, and
+            a square root and a division for each in every step; one sample an update.
+    momentum: of the gradients; costs 2 bytes for each weight and bias that learns.
+    weight_decay: each update takes learning rate * weight_decay of every trained weight (not of
+            biases), beside the gradient (decoupled).
+    beta_1, beta_2, epsilon: of Adam.
+    schedule: "constant"; "linear" or "cosine" from learning_rate to 0 over total_steps; "step":
+            times step_factor after every step_size steps.
     warmup_steps: the rate grows linearly from 0 during the first steps.
+    clip_norm: the gradient of each trained tensor is shortened to this norm, sample by sample; 0:
+            never. It is summed twice then: once for the norm.
+    skip_below: samples whose largest |probability - target| is below it change nothing; the
+            backward pass is left out. They count as steps, and the device reports how many.
+    guard_loss: samples with a larger loss (in nats) change nothing either, and count alike;
+            0: none.
     accumulate: samples whose mean gradient makes one update of the weights in use.
-    master: "int16" keeps a fraction of 8 bits beside each int8 weight; "int8" keeps none.
+    master: "int16" keeps a fraction of 8 bits beside each int8 weight, "int32" of 24 bits (in 4
+            bytes); "int8" keeps none. Biases have 8 bits, or none with "int8".
     """
 
     learning_rate: float = Field(0.01, gt=0, le=100)
-    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    method: Literal["sgd", "adam"] = "sgd"
+    momentum: float = Field(0.0, ge=0, le=0.999)
+    weight_decay: float = Field(0.0, ge=0, le=1)
+    schedule: Literal["constant", "linear", "cosine", "step"] = "constant"
+    step_size: int = Field(0, ge=0)
+    step_factor: float = Field(0.1, gt=0, le=1)
     warmup_steps: int = Field(0, ge=0)
     total_steps: int = Field(0, ge=0)
+    beta_1: float = Field(0.9, ge=0, le=0.9999)
+    beta_2: float = Field(0.999, ge=0, le=0.99999)
+    epsilon: float = Field(1e-7, ge=0, le=1)
+    clip_norm: float = Field(0.0, ge=0, le=1e6)
+    skip_below: float = Field(0.0, ge=0, lt=1)
+    guard_loss: float = Field(0.0, ge=0)
     accumulate: int = Field(1, ge=1, le=64)
     rounding: Literal["stochastic", "nearest"] = "stochastic"
-    master: Literal["int16", "int8"] = "int16"
+    master: Literal["int32", "int16", "int8"] = "int16"
     seed: int = Field(1, ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _keys_agree(self) -> Self:
+        if (self.schedule == "step") != (self.step_size > 0):
+            raise ValueError('schedule "step" needs step_size, and the others have none')
+        if self.method == "adam" and self.momentum > 0:
+            raise ValueError('momentum is for method "sgd"; adam has beta_1')
+        if self.method == "adam" and self.accumulate > 1:
+            raise ValueError("adam takes one sample an update: accumulate = 1")
+        return self
+
+    @property
+    def adam(self) -> Adam | None:
+        """Adam's constants where it is the method."""
+        if self.method != "adam":
+            return None
+        return Adam(self.beta_1, self.beta_2, self.epsilon)
 
 
 class Update(_Section):

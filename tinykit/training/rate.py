@@ -7,13 +7,17 @@ import numpy as np
 from tinykit.training.plan import Optimizer
 
 F = np.float32
+MOST_DROPS = 64  # of schedule "step"
 SINE_TERMS = (F(0.07177027), F(-0.64210705), F(1.57033678))
 
 
 def learning_rate(optimizer: Optimizer, step: int) -> float:
     """Rate of step number `step` (from 0)."""
     rate = F(optimizer.learning_rate)
-    if optimizer.schedule != "constant" and optimizer.total_steps > 0:
+    if optimizer.schedule == "step":
+        for _ in range(min(step // optimizer.step_size, MOST_DROPS)):
+            rate = F(rate * F(optimizer.step_factor))
+    elif optimizer.schedule != "constant" and optimizer.total_steps > 0:
         done = F(min(step, optimizer.total_steps)) / F(optimizer.total_steps)
         left = F(F(1.0) - done)
         if optimizer.schedule == "cosine":

@@ -8,7 +8,13 @@ import numpy as np
 
 from tinykit.ir import Array, Graph
 from tinykit.ops.evaluate import Step, evaluate, initial_values
-from tinykit.ops.gradient_arithmetic import BIAS_LIMIT, WEIGHT_LIMIT, roll
+from tinykit.ops.gradient_arithmetic import (
+    BIAS_LIMIT,
+    FRACTION,
+    WEIGHT_LIMIT,
+    WIDE_FRACTION,
+    roll,
+)
 from tinykit.training.plan import Optimizer
 from tinykit.training.rate import learning_rate
 
@@ -22,7 +28,9 @@ class ReferenceTrainer:
     parameters: dict[str, Array] = field(default_factory=dict)
     steps: int = 0
     pending: int = 0
+    begun: int = 0  # of the pending ones, those that updated
     saturations: int = 0
+    skipped: int = 0
 
     def __post_init__(self) -> None:
         values = initial_values(self.graph)
@@ -34,27 +42,38 @@ class ReferenceTrainer:
 
     def step(self, sample: Array, label: int) -> Step:
         """One sample; the returned step holds loss and prediction before the update."""
-        rate = float(np.float32(learning_rate(self.optimizer, self.steps)))
-        rate = float(np.float32(rate) / np.float32(self.optimizer.accumulate))
-        step = Step(label, rate, self.steps, saturations=self.saturations)
+        step = Step(
+            label,
+            learning_rate(self.optimizer, self.steps),
+            self.steps,
+            accumulate=self.optimizer.accumulate,
+            saturations=self.saturations,
+            first=self.begun == 0,
+            updates=self.steps - self.skipped,
+        )
         inputs = {self.graph.inputs[0]: sample}
         run = evaluate(self.graph, inputs, parameters=self.parameters, step=step)
         self.parameters = {name: run[name] for name in self.parameters}
         self.steps += 1
         self.saturations = step.saturations
         self.pending += 1
+        self.begun += not step.skips
+        self.skipped += step.skips
         if self.pending == self.optimizer.accumulate:
             self.apply()
         return step
 
     def apply(self) -> None:
         """End an accumulation: bring the planes in use up to their masters."""
-        self.pending = 0
+        self.pending = self.begun = 0
         for name, used in self.parameters.items():
             residual = self.parameters.get(f"{name}/residual")
             if residual is None or self.optimizer.accumulate == 1:
                 continue
-            limit = WEIGHT_LIMIT if used.dtype == np.int8 else BIAS_LIMIT
-            new, left = roll(used, residual.astype(np.int64), limit)
+            weights = used.dtype == np.int8
+            limit = WEIGHT_LIMIT if weights else BIAS_LIMIT
+            wide = weights and self.optimizer.master == "int32"
+            fraction = WIDE_FRACTION if wide else FRACTION
+            new, left = roll(used, residual.astype(np.int64), limit, fraction)
             self.parameters[name] = new.astype(used.dtype)
             self.parameters[f"{name}/residual"] = left.astype(residual.dtype)

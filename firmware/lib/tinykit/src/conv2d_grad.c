@@ -2,7 +2,7 @@
 #include "conv_block.h"
 #include "gradient.h"
 #include "lanes.h"
-#include "master.h"
+#include "optimizer.h"
 #include "pointwise_grad.h"
 #include "simd.h"
 #include "taps.h"
@@ -209,24 +209,42 @@ static void gradients_by_planes(const tk_conv2d_update *conv, const int16_t *g, 
 }
 #endif
 
-/* Updates the n weights of output channel o at positions at, at + 1, … */
-static void update_weights(const tk_conv2d_update *conv, const tk_trainer *trainer, tk_rate rate,
+/* Updates the n weights of output channel o at positions at, at + 1, … by plain SGD. */
+static void update_weights(const tk_conv2d_update *conv, tk_trainer *trainer, tk_rate rate,
                            int32_t o, int32_t at, int32_t n, const int64_t total[4]) {
     const tk_update *update = conv->update;
     const tk_window *w = conv->window;
     const int32_t row = (int32_t)w->kernel_height * w->kernel_width * conv->split;
     const int32_t first = (o >> 1) * tk_pair_bytes(row); /* of the pair */
     const uint32_t base = tk_noise_base(update->seed, trainer->step, update->tensor);
+    uint32_t updated = 0;
     for (int32_t k = at; k < at + n; k++) {
         const int32_t acc = (int32_t)tk_shift_round(total[k - at], conv->fold_shift);
         const uint32_t noise = tk_noise(base, (uint32_t)(o * row + k));
-        tk_weight_update(update, first + weight_place(o, k),
-                         tk_delta(acc, rate, update->stochastic, noise));
+        const int32_t delta = tk_delta(acc, rate, update->stochastic, noise);
+        updated += delta != 0;
+        tk_weight_update(update, first + weight_place(o, k), delta);
+    }
+    trainer->updated += updated;
+}
+
+/* The same by another optimizer. */
+static void update_weights_by(const tk_conv2d_update *conv, tk_updating *u, tk_rate rate, int32_t o,
+                              int32_t at, int32_t n, const int64_t total[4]) {
+    const tk_window *w = conv->window;
+    const int32_t row = (int32_t)w->kernel_height * w->kernel_width * conv->split;
+    const int32_t first = (o >> 1) * tk_pair_bytes(row);
+    for (int32_t k = at; k < at + n; k++) {
+        const int32_t acc = (int32_t)tk_shift_round(total[k - at], conv->fold_shift);
+        tk_updating_weight(u, rate, first + weight_place(o, k), (uint32_t)(o * row + k), acc);
     }
 }
 
-void tk_conv2d_update_s16(const tk_conv2d_update *whole, const int16_t *gradient, const int8_t *x,
-                          int16_t *scratch, const tk_trainer *trainer) {
+/* In line, so that plain SGD (u is NULL) pays nothing for what it does without. */
+static inline __attribute__((always_inline)) void update_all(const tk_conv2d_update *whole,
+                                                             const int16_t *gradient,
+                                                             const int8_t *x, int16_t *scratch,
+                                                             tk_trainer *trainer, tk_updating *u) {
     tk_window flat = *whole->window;
     tk_conv2d_update layer = *whole;
     if (tk_is_pointwise(&flat) && flat.input_height * flat.input_width <= FLAT_WIDTH) {
@@ -244,10 +262,11 @@ void tk_conv2d_update_s16(const tk_conv2d_update *whole, const int16_t *gradient
 #else
     (void)scratch;
 #endif
+    const float step_rate = u == NULL ? trainer->rate : u->rate;
     for (int32_t o = 0; o < conv->output_channels;) {
         const int pair = o + 1 < conv->output_channels;
-        const tk_rate rate = tk_update_rate(conv->update, trainer, o);
-        const tk_rate next = tk_update_rate(conv->update, trainer, o + pair);
+        const tk_rate rate = tk_update_rate(conv->update, step_rate, o);
+        const tk_rate next = tk_update_rate(conv->update, step_rate, o + pair);
         int32_t at = 0;
         for (int32_t ky = 0; ky < w->kernel_height; ky++) {
             for (int32_t kx = 0; kx < w->kernel_width; kx++) {
@@ -262,9 +281,12 @@ void tk_conv2d_update_s16(const tk_conv2d_update *whole, const int16_t *gradient
                     {
                         weight_gradients(conv, gradient + o, x + i, ky, kx, pair, n, total);
                     }
-                    update_weights(conv, trainer, rate, o, at, n, total[0]);
-                    if (pair) {
-                        update_weights(conv, trainer, next, o + 1, at, n, total[1]);
+                    for (int32_t k = 0; k <= pair; k++) {
+                        if (u == NULL) {
+                            update_weights(conv, trainer, k ? next : rate, o + k, at, n, total[k]);
+                        } else {
+                            update_weights_by(conv, u, k ? next : rate, o + k, at, n, total[k]);
+                        }
                     }
                     i += n;
                     at += n;
@@ -273,4 +295,17 @@ void tk_conv2d_update_s16(const tk_conv2d_update *whole, const int16_t *gradient
         }
         o += 1 + pair;
     }
+}
+
+void tk_conv2d_update_s16(const tk_conv2d_update *conv, const int16_t *gradient, const int8_t *x,
+                          int16_t *scratch, tk_trainer *trainer) {
+    update_all(conv, gradient, x, scratch, trainer, NULL);
+}
+
+void tk_conv2d_update_state_s16(const tk_conv2d_update *conv, const int16_t *gradient,
+                                const int8_t *x, int16_t *scratch, tk_trainer *trainer) {
+    tk_updating u = tk_updating_begin(conv->update, trainer);
+    do {
+        update_all(conv, gradient, x, scratch, trainer, &u);
+    } while (tk_updating_again(&u));
 }

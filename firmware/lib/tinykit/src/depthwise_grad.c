@@ -2,7 +2,7 @@
 #include "gradient.h"
 #include "gradient_planes.h"
 #include "lanes.h"
-#include "master.h"
+#include "optimizer.h"
 #include "simd.h"
 #include "taps.h"
 
@@ -152,11 +152,15 @@ static void weight_gradients(const tk_depthwise_update *conv, const int16_t *gra
     }
 }
 
-void tk_depthwise_update_s16(const tk_depthwise_update *conv, const int16_t *gradient,
-                             const int8_t *x, const tk_trainer *trainer) {
+/* In line, so that plain SGD (u is NULL) pays nothing for what it does without. */
+static inline __attribute__((always_inline)) void update_all(const tk_depthwise_update *conv,
+                                                             const int16_t *gradient,
+                                                             const int8_t *x, tk_trainer *trainer,
+                                                             tk_updating *u) {
     const tk_window *w = conv->window;
     const tk_update *update = conv->update;
     const uint32_t base = tk_noise_base(update->seed, trainer->step, update->tensor);
+    const float step_rate = u == NULL ? trainer->rate : u->rate;
     const int32_t block = conv->depth_multiplier == 1 ? 4 : 1;
     int32_t index = 0;
     for (int32_t ky = 0; ky < w->kernel_height; ky++) {
@@ -166,13 +170,31 @@ void tk_depthwise_update_s16(const tk_depthwise_update *conv, const int16_t *gra
                 int64_t total[4] = {0, 0, 0, 0};
                 weight_gradients(conv, gradient, x, ky, kx, o, n, total);
                 for (int32_t k = 0; k < n; k++, o++, index++) {
-                    const tk_rate rate = tk_update_rate(update, trainer, o);
+                    const tk_rate rate = tk_update_rate(update, step_rate, o);
                     const int32_t acc = (int32_t)tk_shift_round(total[k], conv->fold_shift);
-                    tk_weight_update(
-                        update, index,
-                        tk_delta(acc, rate, update->stochastic, tk_noise(base, (uint32_t)index)));
+                    if (u != NULL) {
+                        tk_updating_weight(u, rate, index, (uint32_t)index, acc);
+                        continue;
+                    }
+                    const uint32_t noise = tk_noise(base, (uint32_t)index);
+                    const int32_t delta = tk_delta(acc, rate, update->stochastic, noise);
+                    tk_weight_update(update, index, delta);
+                    trainer->updated += delta != 0;
                 }
             }
         }
     }
+}
+
+void tk_depthwise_update_s16(const tk_depthwise_update *conv, const int16_t *gradient,
+                             const int8_t *x, tk_trainer *trainer) {
+    update_all(conv, gradient, x, trainer, NULL);
+}
+
+void tk_depthwise_update_state_s16(const tk_depthwise_update *conv, const int16_t *gradient,
+                                   const int8_t *x, tk_trainer *trainer) {
+    tk_updating u = tk_updating_begin(conv->update, trainer);
+    do {
+        update_all(conv, gradient, x, trainer, &u);
+    } while (tk_updating_again(&u));
 }

@@ -44,15 +44,19 @@ void tk_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const int
     }
     step->prediction = (int32_t)best;
     step->loss = tk_log(total) + distance;
+    trainer->skips =
+        largest < loss->skip_below || (loss->guard_loss > 0.0f && step->loss > loss->guard_loss);
     if (largest < power_of_two(-100)) {
         trainer->rate = 0.0f;
+        trainer->normalisation = 0.0f;
         for (uint32_t c = 0; c < classes; c++) {
             gradient[c] = 0;
         }
         return;
     }
     const int32_t k = exponent_above(largest);
-    trainer->rate = trainer->rate * power_of_two(k);
+    trainer->normalisation = power_of_two(k);
+    trainer->rate = trainer->rate * trainer->normalisation;
     const float up = power_of_two(GRADIENT_EXPONENT - k);
     for (uint32_t c = 0; c < classes; c++) {
         const float scaled = scratch[c] * up;

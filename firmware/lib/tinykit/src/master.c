@@ -1,6 +1,13 @@
 #include "master.h"
 
+#include "optimizer.h"
 #include "scalar.h"
+
+#define WIDE_ONE ((int64_t)1 << 24)
+
+static int32_t to_int32(int64_t x) {
+    return (int32_t)(x > INT32_MAX ? INT32_MAX : (x < INT32_MIN ? INT32_MIN : x));
+}
 
 tk_rate tk_rate_of(float rate) {
     const uint32_t bits = tk_float_bits(rate);
@@ -25,24 +32,56 @@ int16_t tk_channel_multiplier(float scale, int32_t multiplier, int32_t shift) {
     return (int16_t)tk_min(rounded, INT16_MAX);
 }
 
-tk_rate tk_update_rate(const tk_update *update, const tk_trainer *trainer, int32_t channel) {
+tk_rate tk_update_rate(const tk_update *update, float rate, int32_t channel) {
     const int32_t c = update->per_channel ? channel : 0;
     const float real = real_multiplier(update->multiplier[c], update->multiplier_shift[c]);
-    return tk_rate_of(real > 0.0f ? trainer->rate * (update->constant / real) : 0.0f);
+    return tk_rate_of(real > 0.0f ? rate * (update->constant / real) : 0.0f);
 }
 
-void tk_weight_update(const tk_update *update, int32_t index, int32_t delta) {
+int32_t tk_weight_master(const tk_update *update, int32_t index) {
+    const int32_t used = ((const int8_t *)update->used)[index];
+    if (update->residual == NULL) {
+        return used;
+    }
+    if (update->wide) {
+        const int64_t master = used * WIDE_ONE + ((const int32_t *)update->residual)[index];
+        return to_int32(master);
+    }
+    return used * 256 + (update->accumulate ? ((const int16_t *)update->residual)[index]
+                                            : ((const int8_t *)update->residual)[index]);
+}
+
+/* Bring a weight up to its master, 2^24 * used + residual, where residual has any size. */
+static int32_t roll_wide(int8_t *used, int64_t residual) {
+    int64_t master = *used * WIDE_ONE + residual;
+    const int64_t limit = TK_WEIGHT_LIMIT * WIDE_ONE;
+    master = master > limit ? limit : (master < -limit ? -limit : master);
+    *used = (int8_t)((master + WIDE_ONE / 2) >> 24);
+    return (int32_t)(master - *used * WIDE_ONE);
+}
+
+/* Masters that are not of 16 bits, or wait for the end of an accumulation. */
+static void unusual_update(const tk_update *update, int32_t index, int32_t delta) {
     int8_t *used = (int8_t *)update->used + index;
     if (update->residual == NULL) {
         *used = (int8_t)tk_clamp(tk_clamp(*used - delta, -TK_BIAS_LIMIT, TK_BIAS_LIMIT),
                                  -TK_WEIGHT_LIMIT, TK_WEIGHT_LIMIT);
-        return;
-    }
-    if (update->accumulate) {
+    } else if (update->wide) {
+        int32_t *residual = (int32_t *)update->residual + index;
+        const int64_t sum = (int64_t)*residual - delta;
+        *residual = update->accumulate ? to_int32(sum) : roll_wide(used, sum);
+    } else {
         int16_t *residual = (int16_t *)update->residual + index;
         *residual = (int16_t)tk_clamp(*residual - delta, INT16_MIN, INT16_MAX);
+    }
+}
+
+void tk_weight_update(const tk_update *update, int32_t index, int32_t delta) {
+    if (!update->simple) {
+        unusual_update(update, index, delta);
         return;
     }
+    int8_t *used = (int8_t *)update->used + index;
     int8_t *residual = (int8_t *)update->residual + index;
     const int32_t master =
         tk_clamp(*used * 256 + *residual - delta, -TK_WEIGHT_LIMIT * 256, TK_WEIGHT_LIMIT * 256);
@@ -60,22 +99,20 @@ static int64_t roll_bias(int32_t *used, int64_t residual) {
     return master - (int64_t)*used * 256;
 }
 
-static void bias_step(const tk_update *update, uint32_t index, int32_t delta) {
+void tk_bias_step(const tk_update *update, uint32_t index, int32_t delta) {
     int32_t *used = (int32_t *)update->used + index;
     if (update->residual == NULL) {
         *used = (int32_t)tk_clamp(*used - delta, -TK_BIAS_LIMIT, TK_BIAS_LIMIT);
     } else if (update->accumulate) {
         int32_t *residual = (int32_t *)update->residual + index;
-        const int64_t sum = (int64_t)*residual - delta;
-        *residual = (int32_t)(sum > INT32_MAX ? INT32_MAX : (sum < INT32_MIN ? INT32_MIN : sum));
+        *residual = to_int32((int64_t)*residual - delta);
     } else {
         int8_t *residual = (int8_t *)update->residual + index;
         *residual = (int8_t)roll_bias(used, (int64_t)*residual - delta);
     }
 }
 
-void tk_bias_update_s16(const tk_bias_update *bias, const int16_t *gradient,
-                        const tk_trainer *trainer) {
+void tk_bias_update_s16(const tk_bias_update *bias, const int16_t *gradient, tk_trainer *trainer) {
     const tk_update *update = bias->update;
     const uint32_t base = tk_noise_base(update->seed, trainer->step, update->tensor);
     for (uint32_t c = 0; c < bias->channels;) {
@@ -87,9 +124,39 @@ void tk_bias_update_s16(const tk_bias_update *bias, const int16_t *gradient,
             acc[1] += g[count - 1];
         }
         for (uint32_t k = 0; k < count; k++, c++) {
-            const tk_rate rate = tk_update_rate(update, trainer, (int32_t)c);
-            bias_step(update, c, tk_delta(acc[k], rate, update->stochastic, tk_noise(base, c)));
+            const tk_rate rate = tk_update_rate(update, trainer->rate, (int32_t)c);
+            const int32_t delta = tk_delta(acc[k], rate, update->stochastic, tk_noise(base, c));
+            trainer->updated += delta != 0;
+            tk_bias_step(update, c, delta);
         }
+    }
+}
+
+static int32_t bias_gradient(const tk_bias_update *bias, const int16_t *gradient, uint32_t c) {
+    int32_t acc = 0;
+    const int16_t *g = gradient + c;
+    for (uint32_t p = 0; p < bias->pixels; p++, g += bias->channels) {
+        acc += *g;
+    }
+    return acc;
+}
+
+void tk_bias_update_state_s16(const tk_bias_update *bias, const int16_t *gradient,
+                              tk_trainer *trainer) {
+    tk_updating u = tk_updating_begin(bias->update, trainer);
+    do {
+        for (uint32_t c = 0; c < bias->channels; c++) {
+            const tk_rate rate = tk_update_rate(u.update, u.rate, (int32_t)c);
+            tk_updating_bias(&u, rate, c, bias_gradient(bias, gradient, c));
+        }
+    } while (tk_updating_again(&u));
+}
+
+static void apply_wide(const tk_trained *weights) {
+    int8_t *used = weights->used;
+    int32_t *residual = weights->residual;
+    for (uint32_t i = 0; i < weights->size; i++) {
+        residual[i] = roll_wide(&used[i], residual[i]);
     }
 }
 
@@ -107,11 +174,16 @@ static void apply_weights(const tk_trained *weights) {
 
 void tk_parameters_apply(const tk_parameters *p) {
     p->trainer->pending = 0;
+    p->trainer->begun = 0;
     if (p->optimizer->accumulate <= 1) {
         return;
     }
     for (uint32_t i = 0; i < p->weight_count; i++) {
-        apply_weights(&p->weights[i]);
+        if (p->optimizer->wide) {
+            apply_wide(&p->weights[i]);
+        } else {
+            apply_weights(&p->weights[i]);
+        }
     }
     for (uint32_t i = 0; i < p->bias_count; i++) {
         int32_t *used = p->biases[i].used;

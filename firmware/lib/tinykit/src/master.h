@@ -18,8 +18,8 @@ typedef struct {
 /* m / 2^15 = a channel's weight scale over the largest's power of two: round(scale * M). */
 int16_t tk_channel_multiplier(float scale, int32_t multiplier, int32_t shift);
 
-/* The rate of an output channel in this step. */
-tk_rate tk_update_rate(const tk_update *update, const tk_trainer *trainer, int32_t channel);
+/* The rate of an output channel, of the step's rate: trainer.rate for plain SGD. */
+tk_rate tk_update_rate(const tk_update *update, float rate, int32_t channel);
 
 /* Of a float >= 0: below 2^-39 it is zero, from 2^23 on it saturates. */
 tk_rate tk_rate_of(float rate);
@@ -55,5 +55,9 @@ static inline int32_t tk_delta(int32_t acc, tk_rate rate, int stochastic, uint32
 
 /* Subtract delta from weight `index` of an int8 parameter. */
 void tk_weight_update(const tk_update *update, int32_t index, int32_t delta);
+void tk_bias_step(const tk_update *update, uint32_t index, int32_t delta);
+
+/* The master of weight `index`, in update units. */
+int32_t tk_weight_master(const tk_update *update, int32_t index);
 
 #endif

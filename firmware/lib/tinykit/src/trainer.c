@@ -1,6 +1,8 @@
 /* Steps, learning-rate schedule, and the learnt parameters' saved form. */
 #include "tinykit/training.h"
 
+#define MOST_DROPS 64u /* of a learning rate */
+
 /* sin(pi/2 * x)^2 = (1 - cos(pi * x)) / 2 within 3e-4, for 0 <= x <= 1. */
 static float smooth(float x) {
     const float square = x * x;
@@ -12,7 +14,12 @@ static float smooth(float x) {
 
 static float learning_rate(const tk_optimizer *optimizer, uint32_t step) {
     float rate = optimizer->learning_rate;
-    if (optimizer->schedule != 0 && optimizer->total_steps > 0) {
+    if (optimizer->schedule == 3) {
+        uint32_t drops = step / optimizer->step_size;
+        for (drops = drops < MOST_DROPS ? drops : MOST_DROPS; drops > 0; drops--) {
+            rate = rate * optimizer->step_factor;
+        }
+    } else if (optimizer->schedule != 0 && optimizer->total_steps > 0) {
         const uint32_t done = step < optimizer->total_steps ? step : optimizer->total_steps;
         float left = 1.0f - (float)done / (float)optimizer->total_steps;
         if (optimizer->schedule == 2) {
@@ -28,12 +35,19 @@ static float learning_rate(const tk_optimizer *optimizer, uint32_t step) {
 
 tk_status tk_step_begin(const tk_parameters *p, const tk_target *target, tk_step *step) {
     tk_trainer *trainer = p->trainer;
-    *step = (tk_step){TK_OK, -1, 0.0f, trainer->step, trainer->saturations};
+    *step = (tk_step){.prediction = -1,
+                      .step = trainer->step,
+                      .saturations = trainer->saturations,
+                      .skipped = trainer->skipped};
     if (target == NULL || target->label < 0 || (uint32_t)target->label >= p->optimizer->classes) {
         step->status = TK_ERROR_ARGUMENT;
         return TK_ERROR_ARGUMENT;
     }
-    trainer->rate = learning_rate(p->optimizer, trainer->step) / (float)p->optimizer->accumulate;
+    trainer->learning_rate = learning_rate(p->optimizer, trainer->step);
+    trainer->rate = trainer->learning_rate / (float)p->optimizer->accumulate;
+    trainer->normalisation = 1.0f;
+    trainer->updated = 0;
+    trainer->skips = 0;
     return TK_OK;
 }
 
@@ -41,11 +55,18 @@ void tk_step_end(const tk_parameters *p, tk_step *step) {
     tk_trainer *trainer = p->trainer;
     trainer->step++;
     trainer->pending++;
+    if (trainer->skips) {
+        trainer->skipped++;
+    } else {
+        trainer->begun++;
+    }
     if (trainer->pending >= p->optimizer->accumulate) {
         tk_parameters_apply(p);
     }
     step->step = trainer->step;
     step->saturations = trainer->saturations;
+    step->skipped = trainer->skipped;
+    step->updated = trainer->updated;
 }
 
 void tk_parameters_reset(const tk_parameters *p) {
@@ -56,12 +77,14 @@ void tk_parameters_reset(const tk_parameters *p) {
     for (; i < p->block_bytes; i++) {
         p->block[i] = 0;
     }
-    *p->trainer = (tk_trainer){0, 0, 0, 0.0f};
+    *p->trainer = (tk_trainer){0};
 }
 
-/* The saved form: "TKP1", identity, step, pending, saturations, block bytes, block, CRC-32. */
-#define MAGIC 0x31504B54u
-#define HEADER_WORDS 5u
+/* The saved form: "TKP2", step, pending, begun, saturations, skipped, block bytes, identity, block,
+ * CRC-32.
+ */
+#define MAGIC 0x32504B54u
+#define HEADER_WORDS 7u
 #define HEADER_BYTES (16u + 4u * HEADER_WORDS)
 _Static_assert(HEADER_BYTES + 4u <= TK_SAVE_OVERHEAD, "TK_SAVE_OVERHEAD is too small");
 
@@ -83,8 +106,13 @@ size_t tk_parameters_save(const tk_parameters *p, uint8_t *out, size_t bytes) {
     for (size_t i = 0; i < TK_SAVE_OVERHEAD; i++) {
         out[i] = 0;
     }
-    const uint32_t header[HEADER_WORDS] = {MAGIC, p->trainer->step, p->trainer->pending,
-                                           p->trainer->saturations, p->block_bytes};
+    const uint32_t header[HEADER_WORDS] = {MAGIC,
+                                           p->trainer->step,
+                                           p->trainer->pending,
+                                           p->trainer->begun,
+                                           p->trainer->saturations,
+                                           p->trainer->skipped,
+                                           p->block_bytes};
     for (uint32_t i = 0; i < HEADER_WORDS; i++) {
         put32(out + 4 * i, header[i]);
     }
@@ -112,7 +140,7 @@ tk_status tk_parameters_load(const tk_parameters *p, const uint8_t *in, size_t b
             return TK_ERROR_MODEL;
         }
     }
-    if (bytes != needed || get32(in + 16) != p->block_bytes) {
+    if (bytes != needed || get32(in + 4 * (HEADER_WORDS - 1u)) != p->block_bytes) {
         return TK_ERROR_SIZE;
     }
     if (get32(in + needed - 4) != tk_crc32(0, in, needed - 4)) {
@@ -122,6 +150,10 @@ tk_status tk_parameters_load(const tk_parameters *p, const uint8_t *in, size_t b
     for (uint32_t i = 0; i < p->block_bytes; i++) {
         p->block[i] = block[i];
     }
-    *p->trainer = (tk_trainer){get32(in + 4), get32(in + 8), get32(in + 12), 0.0f};
+    *p->trainer = (tk_trainer){.step = get32(in + 4),
+                               .pending = get32(in + 8),
+                               .begun = get32(in + 12),
+                               .saturations = get32(in + 16),
+                               .skipped = get32(in + 20)};
     return TK_OK;
 }

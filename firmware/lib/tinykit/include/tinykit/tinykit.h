@@ -33,6 +33,8 @@ typedef struct {
     float loss;           /* cross-entropy in nats, before the update */
     uint32_t step;        /* steps done, this one included */
     uint32_t saturations; /* gradient values clamped to int16 since the start */
+    uint32_t skipped;     /* steps since the start that changed nothing, as the plan has it */
+    uint32_t updated;     /* weights and biases that this step changed */
 } tk_step;
 
 /* zlib's CRC-32; start with crc = 0. */

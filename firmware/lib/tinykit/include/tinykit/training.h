@@ -15,22 +15,34 @@ extern "C" {
 typedef struct {
     uint32_t step;        /* steps done */
     uint32_t pending;     /* samples of the running accumulation */
-    uint32_t saturations; /* gradient values clamped to int16 */
-    float rate;           /* this step's learning rate, times the gradients' normalisation */
+    uint32_t begun;       /* those of them that updated something */
+    uint32_t saturations; /* gradients and states of the optimizer clamped to int16 */
+    uint32_t skipped;     /* steps that ended with their loss */
+    uint32_t skips;       /* this step does */
+    uint32_t updated;     /* weights and biases that this step changed */
+    float rate;           /* this step's for plain SGD: of a sample's normalised gradients */
+    float learning_rate;  /* this step's, of the mean of the samples' gradients */
+    float normalisation;  /* gradients were divided by it */
 } tk_trainer;
 
-/* The optimizer; schedule: 0 constant, 1 linear, 2 cosine down to zero over total_steps. */
+/* The optimizer; schedule: 0 constant, 1 linear, 2 cosine down to zero over total_steps; 3 times
+ * step_factor after every step_size steps. */
 typedef struct {
     float learning_rate;
-    uint32_t schedule, warmup_steps, total_steps;
-    uint32_t accumulate, seed;
+    float step_factor;
+    uint32_t schedule, step_size, warmup_steps, total_steps;
+    uint32_t accumulate;
+    uint32_t wide; /* weights have masters of 32 bits */
+    uint32_t seed;
     uint32_t classes;
 } tk_optimizer;
 
-/* A trained tensor with its residual: master = 256 * used + residual. */
+/* A trained tensor with its residual: master = 256 * used + residual, or 2^24 * used + residual for
+ * weights with wide masters. */
 typedef struct {
     void *used;     /* int8 weights or int32 biases */
-    void *residual; /* int8; int16 (weights) or int32 (biases) where samples accumulate */
+    void *residual; /* int8; int16 (weights) or int32 (biases) where samples accumulate; int32: wide
+                     */
     uint32_t size;
 } tk_trained;
 
@@ -47,17 +59,32 @@ typedef struct {
     uint32_t bias_count, weight_count;
 } tk_parameters;
 
+/* What an optimizer beyond plain SGD keeps of one parameter, in the order of its elements. */
+typedef struct {
+    int16_t *momentum;  /* of the gradients, or Adam's mean of them; NULL: neither */
+    int16_t *deviation; /* Adam's root of their mean square; NULL: not Adam */
+    float gradient;     /* momentum's units times 2^15, per unit of the accumulator */
+    float decay;        /* weight decay */
+    float clip;         /* largest norm of the accumulators at normalisation 1; 0: any */
+    float beta_1, beta_2;
+    uint32_t epsilon; /* in units of the deviation, times 2^15 */
+    uint16_t factor;  /* the momentum's, times 2^15 */
+} tk_update_state;
+
 /* How one parameter follows its gradient: by trainer.rate * constant / M update units per unit of
- * the accumulator, where M = multiplier * 2^(multiplier_shift - 31) is the forward pass's. */
+ * the accumulator, where M = multiplier * 2^(multiplier_shift - 31) is the forward pass's; with
+ * momentum by trainer.learning_rate * constant / M per 2^-15 of its unit, with Adam per 2^-16. */
 typedef struct {
     void *used;
-    void *residual; /* NULL: int8 weights updated in place */
+    void *residual;               /* NULL: int8 weights updated in place */
+    const tk_update_state *state; /* NULL: plain SGD */
     const int32_t *multiplier;
     const int8_t *multiplier_shift;
     float constant;
     uint32_t seed;
     uint16_t tensor;
-    uint8_t per_channel, stochastic, accumulate;
+    uint8_t per_channel, stochastic, accumulate, wide;
+    uint8_t simple; /* an int8 residual: neither wide nor accumulating */
 } tk_update;
 
 void tk_parameters_reset(const tk_parameters *p);
@@ -70,9 +97,11 @@ tk_status tk_parameters_load(const tk_parameters *p, const uint8_t *in, size_t b
 tk_status tk_step_begin(const tk_parameters *p, const tk_target *target, tk_step *step);
 void tk_step_end(const tk_parameters *p, tk_step *step);
 
-/* Loss.  scratch: 4 * classes bytes. */
+/* Loss.  scratch: 4 * classes bytes.  The step ends with it where max |p - y| < skip_below, or
+ * the loss is above guard_loss (0: never). */
 typedef struct {
     float scale;
+    float skip_below, guard_loss;
     uint32_t classes;
 } tk_softmax_cross_entropy;
 void tk_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const int8_t *logits,
@@ -146,7 +175,9 @@ typedef struct {
                      * of 8 * (K / 4) * (OH * OW / 2 * 2) bytes; 0: no scratch */
 } tk_conv2d_update;
 void tk_conv2d_update_s16(const tk_conv2d_update *conv, const int16_t *gradient, const int8_t *x,
-                          int16_t *scratch, const tk_trainer *trainer);
+                          int16_t *scratch, tk_trainer *trainer);
+void tk_conv2d_update_state_s16(const tk_conv2d_update *conv, const int16_t *gradient,
+                                const int8_t *x, int16_t *scratch, tk_trainer *trainer);
 
 /* m multiplies the finished sum.  scratch, in bytes: 2 * up2(O), and 8 * KH * KW + 4 * O or, with
  * planes, what gradient_planes.h needs, if that is more. */
@@ -174,15 +205,18 @@ typedef struct {
     uint8_t fold_shift;
 } tk_depthwise_update;
 void tk_depthwise_update_s16(const tk_depthwise_update *conv, const int16_t *gradient,
-                             const int8_t *x, const tk_trainer *trainer);
+                             const int8_t *x, tk_trainer *trainer);
+void tk_depthwise_update_state_s16(const tk_depthwise_update *conv, const int16_t *gradient,
+                                   const int8_t *x, tk_trainer *trainer);
 
 typedef struct {
     const tk_update *update;
     uint32_t pixels;
     uint16_t channels;
 } tk_bias_update;
-void tk_bias_update_s16(const tk_bias_update *bias, const int16_t *gradient,
-                        const tk_trainer *trainer);
+void tk_bias_update_s16(const tk_bias_update *bias, const int16_t *gradient, tk_trainer *trainer);
+void tk_bias_update_state_s16(const tk_bias_update *bias, const int16_t *gradient,
+                              tk_trainer *trainer);
 
 #ifdef __cplusplus
 }
