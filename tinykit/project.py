@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from tinykit.session import Session
     from tinykit.targets import Target
     from tinykit.training.plan import Plan
+    from tinykit.training.search import Cost, Found
 
 Progress = Callable[[int, int], None]  # how many are done, of how many
 CALIBRATION_SAMPLES = 32
+ANALYSIS_SAMPLES = 128  # at most, for the contributions of layers
 
 
 @dataclass(frozen=True)
@@ -274,6 +276,58 @@ class Project:
         plan = largest_that_fits(ladder(self.graph()), check, progress)
         path.write_text(plan_text(plan), encoding="utf-8")
         return self.override(plan=path)
+
+    def with_searched_plan(
+        self,
+        path: Path,
+        latency: int | None = None,
+        seed: int = 0,
+        progress: Progress | None = None,
+    ) -> tuple[Project, Found]:
+        """Write the plan with the largest summed contribution that fits the board, and use it.
+
+        latency: instructions of a training step at most, as the cost model estimates them.
+        What was analysed and measured is kept in the build folder, so that a search that was
+        interrupted, or one with other budgets, goes on from there. The optimizer is that of the
+        project's plan. Raises TinykitError when the file exists, DoesNotFitError, PlanError.
+        """
+        from tinykit.training.kept import Kept
+        from tinykit.training.plan import Optimizer
+        from tinykit.training.search import Budget, search, searched_text
+
+        if path.exists():
+            raise TinykitError(f"{path} exists; nothing was changed", "name another file")
+        graph, board, given = self.graph(), self.board(), self.plan()
+        samples, labels = self._calibration(graph, ANALYSIS_SAMPLES)
+        kept = Kept.open(self.build_dir / "search.json", graph, samples, labels)
+        contributions = kept.contributions(progress)
+        found = search(
+            graph,
+            contributions,
+            Budget(board.sram, board.flash, latency),
+            lambda plan: kept.cost(plan, board.name, self._cost),
+            optimizer=given.optimizer if given else Optimizer(),
+            seed=seed,
+            progress=progress,
+        )
+        path.write_text(searched_text(found), encoding="utf-8")
+        return self.override(plan=path), found
+
+    def _cost(self, plan: Plan) -> Cost:
+        """What firmware with such a plan takes: exact bytes and bounds, estimated instructions."""
+        from tinykit.codegen.generate import compile_model, emit
+        from tinykit.codegen.inventory import manifest
+        from tinykit.schedule import instructions
+        from tinykit.training.search import Cost
+
+        graph = self.graph()
+        samples, labels = self._calibration(graph, 1)
+        compiled = compile_model(graph, name=self.name, plan=plan, samples=samples, labels=labels)
+        memory = self.memory(manifest(emit(compiled)))
+        train = compiled.train
+        assert train is not None
+        work = instructions(train.graph) + train.overhead
+        return Cost(memory.sram_bytes, memory.flash_bytes, work)
 
     def manifest(self) -> Manifest:
         """The manifest of what was generated last; UsageError when nothing was."""

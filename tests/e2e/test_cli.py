@@ -114,6 +114,23 @@ def test_plan_takes_everything_where_everything_fits(project: Path) -> None:
     assert "exists" in tinykit(project, "plan", "--write", "plan.toml", code=1)
 
 
+def test_a_searched_plan_fits_and_is_the_same_again(project: Path) -> None:
+    whole = report(project, "plan")["bounds"]["sram_total"]
+    budget = ("--sram", str(whole - 400))
+    found = report(project, "plan", "--search", *budget, "--write", "searched.toml")
+    assert found["search"]["sram"] <= whole - 400
+    assert 0 < found["search"]["contribution"] < 1
+    assert found["bounds"]["sram_total"] <= whole - 400
+    again = report(project, "plan", "--search", *budget, "--write", "again.toml")
+    assert again["plan"]["update"] == found["plan"]["update"]
+    assert "exists" in tinykit(
+        project, "plan", "--search", *budget, "--write", "searched.toml", code=1
+    )
+    few = ("--latency", "10", "--write", "few.toml")
+    assert "not even the last layer" in tinykit(project, "plan", "--search", *few, code=1)
+    assert "--search" in tinykit(project, "plan", "--latency", "10", code=2)
+
+
 def test_size_is_what_build_said_and_what_the_plan_said(project: Path) -> None:
     built, size = json.loads((project / "build.json").read_text()), report(project, "size")
     planned = report(project, "plan")

@@ -20,6 +20,14 @@ def plan(
         Path | None,
         typer.Option("--write", metavar="FILE", help="Write the largest simple plan that fits."),
     ] = None,
+    search: Annotated[
+        bool, typer.Option("--search", help="Search the best plan for your data that fits.")
+    ] = False,
+    latency: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="With --search: instructions of a step at most."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="With --search: of its random choices.")] = 0,
     picture: Annotated[
         Path | None,
         typer.Option("--picture", metavar="FILE", help="Draw SRAM against instructions."),
@@ -33,13 +41,21 @@ def plan(
     verbose: Verbose = False,
 ) -> None:
     """Check what learns and what it costs, or write a plan."""
+    from tinykit.errors import UsageError
     from tinykit.project import Project
     from tinykit.report.curve import Curve, draw_curve
     from tinykit.report.generated import plan_report
 
     opened = Project.open(project, required=model is None)
     opened = opened.override(model=model, plan=plan_file, board=board, sram=sram, flash=flash)
-    if write is not None:
+    if latency is not None and not search:
+        raise UsageError("--latency goes with --search")
+    found = None
+    if search:
+        write = write or opened.root / f"plan-{opened.board().sram // 1024}KB.toml"
+        with output.progress("searching a plan", json) as progress:
+            opened, found = opened.with_searched_plan(write, latency, seed, progress)
+    elif write is not None:
         with output.progress("trying plans", json) as progress:
             opened = opened.with_default_plan(write, progress)
     with output.status("planning memory", json):
@@ -47,6 +63,6 @@ def plan(
         memory = opened.memory(manifest)
         curve = Curve.of(opened.curve(), memory)
     graph = opened.graph()
-    output.show(plan_report(graph, opened.plan(), manifest, memory, write, curve), json)
+    output.show(plan_report(graph, opened.plan(), manifest, memory, write, curve, found), json)
     if picture is not None:
         draw_curve(curve, picture, f"{opened.name} on {opened.board().name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from tinykit.ir import Graph
     from tinykit.report.curve import Curve
     from tinykit.training.plan import Plan
+    from tinykit.training.search import Found
 
 
 def generated_report(manifest: Manifest, memory: MemoryPlan, folder: Path) -> Report:
@@ -42,6 +44,7 @@ def plan_report(
     memory: MemoryPlan | None = None,
     written: Path | None = None,
     curve: Curve | None = None,
+    found: Found | None = None,
 ) -> Report:
     """What learns in which layer, what runs row by row, and what that costs in MACs and memory.
 
@@ -53,6 +56,7 @@ def plan_report(
         *_memory_parts(manifest, memory),
         *_streaming(manifest),
         *((curve.table(),) if curve else ()),
+        *((_found_line(found),) if found else ()),
         *((f"written to {written}",) if written else ()),
     )
     return Report(
@@ -62,9 +66,18 @@ def plan_report(
             "written": str(written) if written else None,
             "segments": [segment.model_dump(mode="json") for segment in manifest.segments],
             "curve": curve.data() if curve else None,
+            "search": {"contribution": found.contribution, **asdict(found.cost)} if found else None,
             **_facts(manifest, memory),
         },
         lines,
+    )
+
+
+def _found_line(found: Found) -> str:
+    cost = found.cost
+    return (
+        f"found: {found.contribution:.1%} of what all parameters together would contribute, "
+        f"about {cost.instructions:,} instructions a step"
     )
 
 
