@@ -129,7 +129,7 @@ def test_optimizers_equal_numpy_and_go_on_after_load(
         assert (answer.skipped, answer.updated) == (reference.skipped, step.updated)
         assert answer.saturations == reference.saturations
         answers.append(answer)
-    expected = block_of(manifest, made.train.graph, reference.parameters)
+    expected = block_of(made.train.graph, manifest, reference.parameters)
     assert first.parameters() == straight.parameters() == expected
     trained = sum(reference.parameters[n].size for n in reference.parameters if not is_state(n))
     assert 0 < max(answer.updated for answer in answers) <= trained

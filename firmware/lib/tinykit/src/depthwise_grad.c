@@ -94,7 +94,7 @@ static void pixels(const tk_depthwise_input_grad *conv, const int16_t *multiplie
 
 void tk_depthwise_input_grad_s16(const tk_depthwise_input_grad *conv, const int16_t *gradient,
                                  int16_t *result, int16_t *scratch, tk_trainer *trainer) {
-    const int32_t outputs = conv->channels * conv->depth_multiplier, split = conv->split;
+    const int32_t outputs = conv->channels * conv->depth_multiplier;
     int16_t *multipliers = scratch, *rest = scratch + ((outputs + 1) & ~1);
     for (int32_t o = 0; o < outputs; o++) {
         const int32_t c = conv->per_channel ? o : 0;
@@ -103,6 +103,7 @@ void tk_depthwise_input_grad_s16(const tk_depthwise_input_grad *conv, const int1
     }
     int32_t from = 0; /* channels before it are done */
 #if TK_DSP
+    const int32_t split = conv->split;
     if (conv->planes && split >= 4) {
         tk_gradient_planes(conv, multipliers, conv->weights, 0, split, gradient, result, rest,
                            &trainer->saturations);
