@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -68,6 +69,7 @@ def configuration_page() -> str:
 
 def plans_page() -> str:
     """The update plan's TOML file: an example, and every key."""
+    from tinykit.training import contribution, search
     from tinykit.training.plan import Optimizer, Plan, Update
 
     intro = (sys.modules[Plan.__module__].__doc__ or "").strip()
@@ -77,7 +79,13 @@ def plans_page() -> str:
     parts = [NOTE, "# Update plans", *paragraphs]
     for heading, section in (("[optimizer]", Optimizer), ("[[update]]", Update)):
         parts += [f"## {heading}", _listed(inspect.getdoc(section) or ""), _keys(section)]
+    parts += ["## `tinykit plan --search`", *_paragraphs(search), *_paragraphs(contribution)]
     return "\n\n".join(parts)
+
+
+def _paragraphs(module: ModuleType) -> list[str]:
+    """What a module says about itself."""
+    return [_sentence(part) for part in (module.__doc__ or "").strip().split("\n\n")]
 
 
 def _sentence(text: str) -> str:
