@@ -82,3 +82,30 @@ def test_missing_and_binary_files(tmp_path: Path) -> None:
         load_config(tmp_path / "tinykit.toml")
     with pytest.raises(UsageError, match="cannot be read"):
         load_config(tmp_path)
+
+
+def test_a_head_is_a_table_of_its_own() -> None:
+    head = parse_config("[model]\nhead = {classes = 3, grow_to = 5}\n").model.head
+    assert head is not None
+    assert (head.classes, head.outputs, head.names) == (3, 5, ())
+    named = parse_config('[model.head]\nclasses = 2\nnames = ["a", "b"]\n').model.head
+    assert named is not None
+    assert named.names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        ("{}", "head.classes: field required"),
+        ("{classes = 0}", "greater than or equal to 1"),
+        ("{classes = 6, grow_to = 5}", "grows from 2 or more classes"),
+        ('{classes = 3, names = ["a"]}', "3 outputs, but 1 names"),
+        ("{classes = 3, sead = 2}", "has no key `sead`"),
+    ],
+)
+def test_mistakes_in_a_head_are_one_line(head: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_config(f"[model]\nhead = {head}\n")
+    assert message in caught.value.message
+    assert "\n" not in caught.value.message
+    assert caught.value.message.startswith("tinykit.toml:2")

@@ -10,6 +10,7 @@ import pytest
 from tinykit.config import DataSection
 from tinykit.data import load_file, load_samples
 from tinykit.errors import UsageError
+from tinykit.ops.target import TargetForm
 
 
 def _write_loader(folder: Path, body: str) -> DataSection:
@@ -45,6 +46,33 @@ def test_files_of_each_kind_hold_the_same(tmp_path: Path) -> None:
     assert list(load_file(tmp_path / "a.csv").labels()) == [0, 1, 2, 1]
     with pytest.raises(UsageError, match="no labels"):
         load_file(tmp_path / "a.npy").labels()
+
+
+def test_labels_may_be_names(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros((4, 2)), y=["up", "down", "up", "left"])
+    samples = load_file(tmp_path / "a.npz")
+    assert samples.class_names() == ("down", "left", "up")
+    assert list(samples.labels()) == [2, 0, 2, 1]
+    assert list(samples.first(1).labels(("down", "left", "up"))) == [2]
+    with pytest.raises(UsageError, match="the model has no class `down`"):
+        samples.labels(("left", "up"))
+
+
+def test_labels_may_be_values(tmp_path: Path) -> None:
+    y = np.array([[0.0, 0.5, 1.0], [1.0, 0.0, 0.0]])
+    np.savez(tmp_path / "a.npz", x=np.zeros((2, 2)), y=y)
+    samples = load_file(tmp_path / "a.npz")
+    form = TargetForm("sigmoid_cross_entropy", 3, 3, 1 / 255, -128)
+    found = np.array(samples.targets(form))
+    assert found.tolist() == [[-128, 0, 127], [127, -128, -128]]
+    assert samples.spread(1).targets(form)[0].tolist() == found[0].tolist()  # type: ignore[union-attr]
+    with pytest.raises(UsageError, match="values for the outputs, not one class"):
+        samples.labels()
+    with pytest.raises(UsageError, match=r"takes a class of 0 … 2$"):
+        samples.targets(TargetForm("softmax_cross_entropy", 3))
+    np.savez(tmp_path / "b.npz", x=np.zeros((2, 2)), y=[[0.25], [1.0]])
+    single = load_file(tmp_path / "b.npz").targets(TargetForm("mean_squared_error", 0, 1, 0.25, 3))
+    assert np.array(single).tolist() == [[4], [7]]
 
 
 def test_spread_takes_samples_at_even_distances(tmp_path: Path) -> None:

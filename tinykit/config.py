@@ -39,6 +39,10 @@ def _size(value: object) -> object:
         raise ValueError(error.message) from None
 
 
+def _names(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
 Size = Annotated[int, Field(gt=0), BeforeValidator(_size)]
 
 
@@ -53,19 +57,50 @@ class ProjectSection(_Section):
     name: str | None = Field(default=None, pattern=r"^[a-z][a-z0-9_]{0,31}$")
 
 
+class HeadSection(_Section):
+    """[model] head: a fresh last layer, for other classes than the network was made for.
+
+    classes: how many (1: yes or no). grow_to: how many there may be in the end; labels from
+    `classes` on become classes on the device when they first come. names: of the classes, in
+    order; else the data's, if its labels are names. seed: of the initial weights.
+    """
+
+    classes: int = Field(ge=1)
+    grow_to: int | None = Field(default=None, ge=2)
+    names: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
+    seed: int = Field(default=1, ge=0)
+
+    @model_validator(mode="after")
+    def _larger(self) -> HeadSection:
+        if self.grow_to is not None and not 2 <= self.classes <= self.grow_to:
+            raise ValueError("head grows from 2 or more classes to grow_to")
+        if self.names and len(self.names) != (self.grow_to or max(self.classes, 2)):
+            raise ValueError(f"head has {self.outputs} outputs, but {len(self.names)} names")
+        return self
+
+    @property
+    def outputs(self) -> int:
+        """How many there are room for."""
+        return self.grow_to or self.classes
+
+
 class ModelSection(_Section):
     """[model]: the network, a full int8 .tflite. `tinykit quantize` makes one of a Keras model.
-    With input_rows the C takes its input row by row, from a camera for instance."""
+    With input_rows the C takes its input row by row, from a camera for instance.
+    head = {classes = N} replaces the last layer by a fresh one for the classes of [data]; further
+    keys: grow_to, names, seed."""
 
     path: str | None = None
     input_rows: bool = False
+    head: HeadSection | None = None
 
 
 class DataSection(_Section):
-    """[data]: samples and labels.
+    """[data]: samples and labels: class numbers, class names, or a row of values for the outputs.
 
     Either `loader`, "file.py:function", called with the split's name and returning (x, y), or one
-    file per split (.npz with arrays x and y, .npy with x only, .csv with the label last).
+    file per split (.npz with arrays x and y, .npy with x only, .csv with the label last). Names are
+    numbered in alphabetical order when the C is generated, and kept in the manifest.
     """
 
     loader: str | None = Field(default=None, pattern=r"^[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*$")
@@ -166,7 +201,7 @@ def _first_error(error: ValidationError, text: str, source: str) -> tuple[str, s
     where = f"{source}:{_line_of(text, location)}"
     if first["type"] == "extra_forbidden":
         return _unknown_key(where, location)
-    name = f"[{location[0]}] {location[1]}" if len(location) > 1 else f"[{location[0]}]"
+    name = f"[{location[0]}] {'.'.join(location[1:])}" if len(location) > 1 else f"[{location[0]}]"
     if first["type"] == "model_type":
         return f"{where}: {name}: must be a table", _expected(location)
     reason = first["msg"].removeprefix("Value error, ")
@@ -189,7 +224,8 @@ def _unknown_key(where: str, location: list[str]) -> tuple[str, str]:
 def _keys(section: list[str]) -> list[str]:
     model: Any = Config
     for name in section:
-        model = model.model_fields[name].annotation
+        annotation = model.model_fields[name].annotation
+        model = next((a for a in get_args(annotation) if a is not type(None)), annotation)
     return list(model.model_fields)
 
 

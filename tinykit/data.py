@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,19 @@ import numpy.typing as npt
 
 from tinykit.config import DataSection, Split
 from tinykit.errors import TinykitError, UsageError
+from tinykit.ops.target import Target, TargetForm
 
 
 @dataclass(frozen=True)
 class Samples:
-    """`x`: [n, …] float32 (real values) or int8 (quantized already); `y`: [n] int32 labels."""
+    """`x`: [n, …] float32 (real values) or int8 (quantized already).
+
+    `y`: [n] class numbers (int32) or class names (text), or [n, …] values that the outputs should
+    have, float32 or int8 as `x`; None where there are no labels.
+    """
 
     x: npt.NDArray[Any]
-    y: npt.NDArray[np.int32] | None
+    y: npt.NDArray[Any] | None
     source: str
 
     def __len__(self) -> int:
@@ -38,11 +43,71 @@ class Samples:
         chosen = np.unique(np.linspace(0, len(self.x) - 1, count).round().astype(np.int64))
         return Samples(self.x[chosen], None if self.y is None else self.y[chosen], self.source)
 
-    def labels(self) -> npt.NDArray[np.int32]:
-        """The labels. Raises UsageError when there are none."""
+    @property
+    def classified(self) -> bool:
+        """Whether `y` says the class of each sample."""
+        return self.y is not None and self.y.ndim == 1
+
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes in alphabetical order, where `y` has names; else ()."""
+        if self.y is None or self.y.dtype.kind != "U":
+            return ()
+        return tuple(sorted({str(name) for name in self.y}))
+
+    def labels(self, names: Sequence[str] = ()) -> npt.NDArray[np.int32]:
+        """The class numbers; names of classes are counted as in `names`.
+
+        Raises UsageError when there are none, or a name is not among them.
+        """
         if self.y is None:
             raise UsageError(f"{self.source}: has samples but no labels", "give y as well")
-        return self.y
+        if self.y.ndim > 1:
+            raise UsageError(
+                f"{self.source}: y is {list(self.y.shape)}, values for the outputs, not one class "
+                "for each sample",
+                "give y as class numbers or names, or choose another [training] loss in the plan",
+            )
+        if self.y.dtype.kind != "U":
+            return self.y
+        known = tuple(names) or self.class_names()
+        numbers = {name: number for number, name in enumerate(known)}
+        strange = sorted({str(name) for name in self.y} - numbers.keys())
+        if strange:
+            raise UsageError(
+                f"{self.source}: the model has no class `{strange[0]}`",
+                f"its classes: {', '.join(known)}",
+            )
+        return np.array([numbers[str(name)] for name in self.y], np.int32)
+
+    def targets(self, form: TargetForm, names: Sequence[str] = ()) -> list[Target]:
+        """What a loss is told, for each sample. Raises UsageError when `y` is not what it takes."""
+        if not form.given:
+            return [None] * len(self)
+        if self.y is not None and not self.classified:
+            return list(self._vectors(form, self.y))
+        if self.y is None or form.classes:
+            labels = self.labels(names)
+            if labels.max() >= form.classes:
+                raise UsageError(
+                    f"{self.source}: label {labels.max()}: the model has classes "
+                    f"0 … {form.classes - 1}",
+                    "another number of classes: [model] head = {classes = N}",
+                )
+            return [int(label) for label in labels]
+        return list(self._vectors(form, self.labels()[:, None].astype(np.float32)))
+
+    def _vectors(self, form: TargetForm, y: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
+        values = y.reshape(len(y), -1)
+        if values.shape[1] != form.values:
+            raise UsageError(
+                f"{self.source}: y has {values.shape[1]} values a sample; {form.loss} of this "
+                f"model takes {form.wanted()}"
+            )
+        if values.dtype == np.int8:
+            return np.ascontiguousarray(values)
+        if form.loss == "sigmoid_cross_entropy" and not ((values >= 0) & (values <= 1)).all():
+            raise UsageError(f"{self.source}: y must be in 0 … 1 for {form.loss}")
+        return form.quantized(values)
 
     def quantized(
         self, shape: tuple[int, ...], scale: float, zero_point: int
@@ -84,10 +149,13 @@ def load_samples(data: DataSection, root: Path, split: Split) -> Samples:
     return load_file(root / path)
 
 
-def noise(shape: tuple[int, ...], classes: int, count: int = 64) -> Samples:
-    """Stand-ins for samples: seeded int8 noise of full range, labels in turn."""
+def noise(shape: tuple[int, ...], form: TargetForm, count: int = 64) -> Samples:
+    """Stand-ins for samples: seeded int8 noise of full range, with targets that a loss takes."""
     x = np.random.default_rng(0).integers(-128, 128, (count, *shape)).astype(np.int8)
-    return Samples(x, np.arange(count, dtype=np.int32) % np.int32(classes), "noise")
+    if not form.given:
+        return Samples(x, None, "noise")
+    y = np.array(form.stand_ins(count))
+    return Samples(x, y.astype(np.int32) if y.ndim == 1 else y, "noise")
 
 
 def load_file(path: Path) -> Samples:
@@ -127,13 +195,36 @@ def _checked(x: object, y: object, source: str) -> Samples:
         values = values.astype(np.float32)
     if y is None:
         return Samples(values, None, source)
-    labels = np.asarray(y).reshape(-1)
-    if len(labels) != len(values):
-        raise UsageError(f"{source}: {len(values)} samples but {len(labels)} labels")
-    whole = labels.astype(np.int32)
-    if not np.array_equal(whole, labels) or whole.min() < 0:
-        raise UsageError(f"{source}: labels must be class numbers from 0")
-    return Samples(values, whole, source)
+    return Samples(values, _checked_labels(np.asarray(y), len(values), source), source)
+
+
+def _checked_labels(y: npt.NDArray[Any], count: int, source: str) -> npt.NDArray[Any]:
+    """Class numbers, class names, or values for the outputs."""
+    y = np.atleast_1d(y)
+    if y.ndim > 1 and y.size == len(y) and not _real_vector(y):
+        y = y.reshape(-1)
+    if len(y) != count:
+        raise UsageError(f"{source}: {count} samples but {len(y)} labels")
+    if y.dtype.kind in "US":
+        return y.reshape(-1).astype(str)
+    if y.ndim > 1:
+        if y.dtype == np.int8:
+            return y
+        if y.dtype.kind not in "fiub" or not np.isfinite(y).all():
+            raise UsageError(f"{source}: y must be finite numbers, it is {y.dtype}")
+        return y.astype(np.float32)
+    whole = y.astype(np.int32)
+    if not np.array_equal(whole, y) or whole.min() < 0:
+        raise UsageError(
+            f"{source}: labels must be class numbers from 0",
+            "values that outputs should have are a y of two dimensions: [samples, values]",
+        )
+    return whole
+
+
+def _real_vector(y: npt.NDArray[Any]) -> bool:
+    """Whether a column holds what cannot be class numbers."""
+    return y.dtype.kind == "f" and not np.array_equal(y, np.abs(np.rint(y)))
 
 
 def _from_loader(loader: str, root: Path, split: Split) -> Samples:

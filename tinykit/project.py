@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from tinykit.data import Samples
     from tinykit.host import HostModel
     from tinykit.ir import Array, Graph
+    from tinykit.ops.target import Target as StepTarget
     from tinykit.schedule import Program
     from tinykit.session import Session
     from tinykit.targets import Target
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]  # how many are done, of how many
 CALIBRATION_SAMPLES = 32
 ANALYSIS_SAMPLES = 128  # at most, for the contributions of layers
+HEAD_SAMPLES = 16  # whose features a new head is scaled to
 
 
 @dataclass(frozen=True)
@@ -136,10 +139,20 @@ class Project:
         return load_model(self.model_path)
 
     def graph(self) -> Graph:
-        """The imported model, simplified."""
+        """The imported model, simplified, with the head that [model] wants."""
         from tinykit.passes import simplify
 
-        return simplify(self.imported())
+        return simplify(self.imported()) if self.config.model.head is None else _headed(self)
+
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes by number: [model] head's, or those in the data; else ()."""
+        head = self.config.model.head
+        if head is not None and head.names:
+            return head.names
+        if not self.config.data.names("calibration"):
+            return ()
+        source = "train" if self.config.data.names("train") else "calibration"
+        return self.samples(source).class_names()
 
     def learning_layers(self) -> frozenset[str]:
         """The names of the layers that the project's plan trains; none without a plan."""
@@ -196,7 +209,7 @@ class Project:
 
         samples = self.samples("calibration", file)
         test = samples if file or not self.config.data.names("test") else self.samples("test")
-        pair = None if test.y is None else (test.x, test.y)
+        pair = None if test.y is None else (test.x, test.labels(self.class_names()))
         return quantize(model, samples.x, out, test=pair)
 
     def generate(
@@ -216,7 +229,7 @@ class Project:
 
         graph = self.graph()
         plan = plan or self.plan()
-        samples, labels = self._calibration(graph, calibration) if plan else (None, None)
+        samples, labels = self._calibration(graph, plan, calibration) if plan else (None, None)
         return generate(
             graph,
             out or self.generated_dir,
@@ -226,6 +239,7 @@ class Project:
             labels=labels,
             budget=self._arena_budget if self.config.board.sram else None,
             input_rows=self.config.model.input_rows,
+            class_names=self.class_names(),
             progress=progress and (lambda _, done, total: progress(done, total)),
         )
 
@@ -242,14 +256,18 @@ class Project:
         infer, training = graphs(self.graph(), self.plan())
         return curve(training or infer, input_rows=self.config.model.input_rows)
 
-    def _calibration(self, graph: Graph, count: int) -> tuple[Array | None, list[int] | None]:
+    def _calibration(
+        self, graph: Graph, plan: Plan, count: int
+    ) -> tuple[Array | None, list[StepTarget] | None]:
         """Up to `count` of the project's samples, evenly spread; none without data."""
+        from tinykit.training.loss import form_of
+
         if not self.config.data.names("calibration"):
             return None, None
         port = graph[graph.inputs[0]]
         samples = self.samples("calibration").spread(count)
         quantized = samples.quantized(port.shape, port.quant.scale0, port.quant.zero_point0)
-        return quantized, [int(label) for label in samples.labels()]
+        return quantized, samples.targets(form_of(graph, plan.training), self.class_names())
 
     def preview(self) -> Manifest:
         """What `generate` would make, with its exact memory; no file is kept."""
@@ -288,25 +306,27 @@ class Project:
 
         latency: instructions of a training step at most, as the cost model estimates them.
         What was analysed and measured is kept in the build folder, so that a search that was
-        interrupted, or one with other budgets, goes on from there. The optimizer is that of the
-        project's plan. Raises TinykitError when the file exists, DoesNotFitError, PlanError.
+        interrupted, or one with other budgets, goes on from there. Optimizer and loss are those of
+        the project's plan. Raises TinykitError when the file exists, DoesNotFitError, PlanError.
         """
         from tinykit.training.kept import Kept
-        from tinykit.training.plan import Optimizer
+        from tinykit.training.plan import head_only
         from tinykit.training.search import Budget, search, searched_text
 
         if path.exists():
             raise TinykitError(f"{path} exists; nothing was changed", "name another file")
-        graph, board, given = self.graph(), self.board(), self.plan()
-        samples, labels = self._calibration(graph, ANALYSIS_SAMPLES)
-        kept = Kept.open(self.build_dir / "search.json", graph, samples, labels)
+        graph, board = self.graph(), self.board()
+        given = self.plan() or head_only()
+        samples, targets = self._calibration(graph, given, ANALYSIS_SAMPLES)
+        kept = Kept.open(self.build_dir / "search.json", graph, samples, targets, given.training)
         contributions = kept.contributions(progress)
         found = search(
             graph,
             contributions,
             Budget(board.sram, board.flash, latency),
             lambda plan: kept.cost(plan, board.name, self._cost),
-            optimizer=given.optimizer if given else Optimizer(),
+            optimizer=given.optimizer,
+            training=given.training,
             seed=seed,
             progress=progress,
         )
@@ -321,7 +341,7 @@ class Project:
         from tinykit.training.search import Cost
 
         graph = self.graph()
-        samples, labels = self._calibration(graph, 1)
+        samples, labels = self._calibration(graph, plan, 1)
         compiled = compile_model(graph, name=self.name, plan=plan, samples=samples, labels=labels)
         memory = self.memory(manifest(emit(compiled)))
         train = compiled.train
@@ -404,11 +424,13 @@ class Project:
     def verification_samples(self, file: Path | None = None) -> Samples:
         """The training samples (or those of `file`); seeded noise where the project has none."""
         from tinykit.data import noise
+        from tinykit.ops.target import TargetForm
 
         if file is not None or self.config.data.names("train"):
             return self.samples("train", file)
         manifest = self.manifest()
-        return noise(manifest.input.shape[1:], manifest.classes or 1)
+        form = TargetForm("") if manifest.target is None else manifest.target.form
+        return noise(manifest.input.shape[1:], form)
 
     def start(self, firmware: Path | None = None, count_instructions: bool = False) -> Target:
         """Start firmware where the project says (or find the board at its port)."""
@@ -439,6 +461,38 @@ class Project:
             ) as client,
         ):
             yield Session(client, manifest)
+
+
+@cache
+def _headed(project: Project) -> Graph:
+    """The project's model with a fresh head; features are taken from its calibration samples."""
+    from tinykit.passes import simplify
+    from tinykit.passes.head import replace_head
+
+    head, graph = project.config.model.head, simplify(project.imported())
+    assert head is not None
+    if not project.config.data.names("calibration"):
+        raise UsageError(
+            "tinykit.toml: [model] head: needs samples to be made for",
+            'add `train = "file.npz"` or `loader = "data.py:load"` to [data]',
+        )
+    samples = project.samples("calibration")
+    if samples.classified:
+        names = project.class_names()
+        count = len(names) or int(samples.labels().max()) + 1
+        if count > max(head.outputs, 2):
+            shown = f": {', '.join(names)}" if names else ""
+            raise UsageError(
+                f"tinykit.toml: [model] head: {head.outputs} classes, but {samples.source} has "
+                f"{count}{shown}",
+                f"head = {{classes = {count}}}",
+            )
+    port = graph[graph.inputs[0]]
+    chosen = samples.spread(HEAD_SAMPLES)
+    x = chosen.quantized(port.shape, port.quant.scale0, port.quant.zero_point0)
+    grows = head.grow_to is not None and project.config.plan.path is not None
+    outputs, first = (head.outputs, head.classes) if grows else (head.classes, None)
+    return replace_head(graph, outputs, x, first=first, seed=head.seed)
 
 
 def _identifier(text: str) -> str:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tinykit.data import Samples
 from tinykit.errors import UsageError
+from tinykit.ops.target import Target
 
 if TYPE_CHECKING:
     from tinykit.codegen.manifest import Manifest
@@ -25,14 +26,20 @@ Progress = Callable[[int, int], None]  # how many are done, of how many
 
 @dataclass(frozen=True)
 class Inference:
-    """One sample's outputs in real units, and its label where there is one."""
+    """One sample's outputs in real units, and its label where there is one.
+
+    threshold: of a single output, above which the prediction is 1.
+    """
 
     outputs: npt.NDArray[np.float32]
     label: int | None
+    threshold: float = 0.0
 
     @property
     def prediction(self) -> int:
-        """The class with the largest output."""
+        """The class with the largest output; of a single one, whether it is above the threshold."""
+        if self.outputs.size == 1:
+            return int(self.outputs[0] > self.threshold)
         return int(np.argmax(self.outputs))
 
 
@@ -55,13 +62,23 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
+class Deviation:
+    """How far outputs are from the values that they should have."""
+
+    samples: int
+    mean_squared: float  # mean over samples and outputs of (output - value)^2, in real units
+    right: float | None = None  # share of outputs on the right side of the threshold, for yes or no
+
+
+@dataclass(frozen=True)
 class TrainedStep:
     """What the device said of one step; prediction and loss are from before the update.
 
+    label: None where the target is a vector or the input; the prediction then counts for nothing.
     saturations, skipped: since the start; updated: weights and biases that this step changed.
     """
 
-    label: int
+    label: int | None
     prediction: int
     loss: float
     saturations: int
@@ -83,22 +100,57 @@ class Session:
 
     def infer(self, samples: Samples, progress: Progress | None = None) -> list[Inference]:
         """Run each sample through the model on the device."""
-        port = self.manifest.output
+        port, names = self.manifest.output, self.manifest.class_names
+        labels = samples.labels(names) if samples.classified else None
         results = []
         for index, x in enumerate(self.quantize(samples)):
             raw = self.client.infer(x).astype(np.float32)
             outputs = (raw - np.float32(port.zero_point)) * np.float32(port.scale)
-            label = None if samples.y is None else int(samples.y[index])
-            results.append(Inference(outputs.reshape(-1), label))
+            label = None if labels is None else int(labels[index])
+            results.append(Inference(outputs.reshape(-1), label, self.manifest.threshold))
             if progress is not None:
                 progress(index + 1, len(samples))
         return results
 
-    def evaluate(self, samples: Samples, progress: Progress | None = None) -> Accuracy:
-        """Predictions on the device for labelled samples."""
-        labels = samples.labels()
-        found = self.client.evaluate(self.quantize(samples), labels, progress)
-        return Accuracy(found.predictions, tuple(int(label) for label in labels))
+    def evaluate(self, samples: Samples, progress: Progress | None = None) -> Accuracy | Deviation:
+        """Predictions on the device for labelled samples, or how far its outputs are from values.
+
+        A model that learns by mean squared error is held against values: those of the samples, or
+        the samples themselves where it is an autoencoder.
+        """
+        form = self.manifest.target.form if self.manifest.target else None
+        reconstructs = form is not None and not form.given
+        if not reconstructs and (samples.y is None or samples.classified):
+            samples.labels(self.manifest.class_names)
+            results = self.infer(samples, progress)
+            return Accuracy(
+                tuple(result.prediction for result in results),
+                tuple(result.label for result in results if result.label is not None),
+            )
+        outputs = np.stack([result.outputs for result in self.infer(samples, progress)])
+        expected = self._expected(samples, reconstructs)
+        if expected.shape != outputs.shape:
+            raise UsageError(
+                f"{samples.source}: y has {expected.shape[1]} values a sample, the model "
+                f"{outputs.shape[1]} outputs"
+            )
+        right = None
+        if form is not None and form.loss == "sigmoid_cross_entropy":
+            right = float(((outputs > self.manifest.threshold) == (expected > 0.5)).mean())
+        return Deviation(len(samples), float(((outputs - expected) ** 2).mean()), right)
+
+    def _expected(self, samples: Samples, reconstructs: bool) -> npt.NDArray[np.float32]:
+        """The values that the outputs should have, [n, outputs], in real units."""
+        if reconstructs:
+            port = self.manifest.input
+            codes = self.quantize(samples).reshape(len(samples), -1).astype(np.float32)
+            return (codes - np.float32(port.zero_point)) * np.float32(port.scale)
+        assert samples.y is not None
+        values = samples.y.reshape(len(samples), -1).astype(np.float32)
+        if samples.y.dtype == np.int8 and self.manifest.target is not None:
+            form = self.manifest.target
+            values = (values - np.float32(form.zero_point)) * np.float32(form.scale)
+        return values
 
     def train(
         self, samples: Samples, epochs: int = 1, progress: Progress | None = None
@@ -107,11 +159,12 @@ class Session:
 
         An accumulation that the last sample left open is applied.
         """
-        x, labels = self.quantize(samples), samples.labels()
+        x, targets = self.quantize(samples), self._targets(samples)
         steps = []
         for done in range(epochs * len(x)):
-            label = int(labels[done % len(x)])
-            step = self.client.train(x[done % len(x)], label)
+            target = targets[done % len(x)]
+            step = self.client.train(x[done % len(x)], target)
+            label = target if isinstance(target, int) else None
             steps.append(
                 TrainedStep(
                     label,
@@ -145,15 +198,22 @@ class Session:
         from tinykit.verify import compare, verify
 
         run = verify if stop else compare
+        trains = self.manifest.trains and steps > 0
         return run(
             self.client,
             reference,
             self.quantize(samples),
-            samples.y,
+            self._targets(samples) if trains else None,
             steps=steps,
             inferences=inferences,
             progress=progress,
         )
+
+    def _targets(self, samples: Samples) -> list[Target]:
+        """What the loss is told of each sample; the client refuses firmware that does not train."""
+        if self.manifest.target is None:
+            return [int(label) for label in samples.labels(self.manifest.class_names)]
+        return samples.targets(self.manifest.target.form, self.manifest.class_names)
 
     def save(self, path: Path) -> None:
         """Write what the device has learnt to a file."""

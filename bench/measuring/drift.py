@@ -37,7 +37,7 @@ from tinykit.host import HostModel
 from tinykit.ir import Array, Graph
 from tinykit.ops.evaluate import Step, evaluate
 from tinykit.ops.gradient_arithmetic import BIAS_LIMIT, WEIGHT_LIMIT
-from tinykit.training.autodiff import logits_of
+from tinykit.training.loss import logits_of
 from tinykit.training.plan import Optimizer, Plan
 
 STEPS = 50

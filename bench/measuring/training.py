@@ -29,7 +29,7 @@ from tinykit.ir import Graph
 from tinykit.link import Client
 from tinykit.ops.registry import operator
 from tinykit.targets.qemu import QemuTarget
-from tinykit.training.autodiff import logits_of
+from tinykit.training.loss import logits_of
 from tinykit.training.plan import Plan
 from tinykit.verify import VerifyResult, compare
 

@@ -31,9 +31,10 @@ enum {
     TK_LINK_WRITE_INPUT = 0x10, /* u32 offset, bytes -> */
     TK_LINK_INFER = 0x11,       /* u32 crc of the input -> u32 crc of the output, output if short */
     TK_LINK_READ_OUTPUT = 0x12, /* u32 offset, u32 length -> bytes */
-    TK_LINK_TRAIN = 0x13,       /* u32 crc of the input, i32 label -> Step */
+    TK_LINK_TRAIN = 0x13,       /* u32 crc of the input, i32 label[, u32 crc of values] -> Step */
     TK_LINK_APPLY = 0x14,       /* -> */
     TK_LINK_RESET = 0x15,       /* -> */
+    TK_LINK_WRITE_TARGET = 0x16,     /* u32 offset, bytes -> */
     TK_LINK_READ_PARAMETERS = 0x20,  /* u32 offset, u32 length -> bytes */
     TK_LINK_CHECK_PARAMETERS = 0x21, /* -> u32 crc of all parameters */
     TK_LINK_SAVE = 0x22,             /* -> u32 length, u32 crc of the saved form */

@@ -170,12 +170,22 @@ static tk_link_reply infer(tk_link *link, uint32_t length) {
 }
 
 #if TK_MODEL_TRAINS
+/* A target that is a vector waits here for its step. */
+#define TARGET_BYTES (TK_MODEL_TARGET_BYTES > 0 ? TK_MODEL_TARGET_BYTES : 1)
+static int8_t tk_link_target[TARGET_BYTES];
+
 static tk_link_reply train(tk_link *link, uint32_t length) {
     uint8_t *payload = tk_link_payload(link);
-    if (length != 8) {
+    if (length != 8 && length != 12) {
         return refuse(TK_LINK_LENGTH);
     }
     tk_target target = {.label = (int32_t)tk_get32(payload + 4)};
+    if (length == 12) {
+        target.values = tk_link_target;
+        if (tk_crc32(0, tk_link_target, TARGET_BYTES) != tk_get32(payload + 8)) {
+            return refuse(TK_LINK_CONTENT);
+        }
+    }
     if (!input_is(tk_get32(payload))) {
         return refuse(TK_LINK_CONTENT);
     }
@@ -264,6 +274,8 @@ static tk_link_reply perform_training(tk_link *link, uint8_t kind, uint32_t leng
     switch (kind) {
     case TK_LINK_TRAIN:
         return train(link, length);
+    case TK_LINK_WRITE_TARGET:
+        return write_some(link, length, tk_link_target, TARGET_BYTES);
     case TK_LINK_APPLY:
         tk_model_apply();
         return done(0);

@@ -175,7 +175,7 @@ def test_models_share_one_program(tmp_path: Path) -> None:
     main = tmp_path / "main.c"
     main.write_text(
         '#include <string.h>\n#include "first.h"\n#include "second.h"\n'
-        f"{arrays}\nint main(void)\n{{\n    const tk_target target = {{1}};\n"
+        f"{arrays}\nint main(void)\n{{\n    const tk_target target = {{.label = 1}};\n"
         f"    first_init();\n    second_init();\n{body}{checks}    return 0;\n}}\n"
     )
     sources = [main, *(tmp_path / n / f"{n}.c" for n in ("first", "second"))]

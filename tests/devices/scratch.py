@@ -97,6 +97,7 @@ def write_scratch(
 #define TK_MODEL_OUTPUT_BYTES {outputs}
 #define TK_MODEL_PARAMETER_BYTES {outputs * (4 + HIDDEN)}
 #define TK_MODEL_SAVE_BYTES {outputs * (4 + HIDDEN) + 16}
+#define TK_MODEL_TARGET_BYTES 0
 #define TK_MODEL_OP_COUNT {len(OPS)}
 #define SCRATCH_HIDDEN {HIDDEN}
 #if {scratch_bytes}

@@ -56,6 +56,20 @@ def test_averages_over_large_windows(
     np.testing.assert_array_equal(sanitized_kernels.run(graph, x), expected)
 
 
+@pytest.mark.parametrize("scale", [2.0**-20, 0.003, 0.0471, 0.1234, 1.5])
+def test_sigmoid_of_every_code(
+    scale: float, sanitized_kernels: SanitizedKernels, tmp_path: Path
+) -> None:
+    content = model("LOGISTIC", (1, 256), (1, 256), scale, (1 / 256, -128), {}, tmp_path)
+    graph = load_model(tmp_path / "model.tflite")
+    x = np.arange(-128, 128).astype(np.int8).reshape(1, 256)
+    expected = tflm(content, x)
+    assert scale < 0.001 or len(set(expected.reshape(-1))) > 8
+    y = evaluate(graph, {graph.inputs[0]: x})[graph.outputs[0]]
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(sanitized_kernels.run(graph, x), expected)
+
+
 @pytest.mark.parametrize("depth", [1, 2, 1000, 4095])
 def test_softmax_over_many_classes(
     depth: int, sanitized_kernels: SanitizedKernels, tmp_path: Path

@@ -155,6 +155,10 @@ class Network:
         quant = Quantization.per_tensor(1 / 256, -128)
         return self._op("softmax", (x,), SoftmaxAttributes(), "none", quant)
 
+    def sigmoid(self, x: str) -> str:
+        quant = Quantization.per_tensor(1 / 256, -128)
+        return self._op("logistic", (x,), Attributes(), "none", quant)
+
     def graph(self, output: str, name: str = "network") -> Graph:
         return check_shapes(Graph(name, dict(self.tensors), tuple(self.ops), ("x",), (output,)))
 

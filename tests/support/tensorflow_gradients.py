@@ -209,16 +209,27 @@ def _dilated(kernel: Value, dilation: tuple[int, int]) -> Value:
     return kernel[: (kh - 1) * down + 1, : (kw - 1) * right + 1]
 
 
-def tensorflow_gradients(
-    graph: Graph, codes: Mapping[str, Array], logits: str, label: int
-) -> tuple[float, dict[str, Array]]:
-    """(loss, gradients by name) of softmax cross-entropy for every trained parameter.
+SOFTMAX = "softmax_cross_entropy"
+LOSSES: dict[str, Any] = {
+    SOFTMAX: tf.nn.sparse_softmax_cross_entropy_with_logits,
+    "sigmoid_cross_entropy": lambda target, row: tf.reduce_mean(
+        tf.nn.sigmoid_cross_entropy_with_logits(tf.constant(target, tf.float64), row)
+    ),
+    "mean_squared_error": lambda target, row: tf.reduce_mean(tf.square(row - target)),
+}
 
-    graph: a training graph or its forward part; codes: integers of a forward pass through it.
+
+def tensorflow_gradients(
+    graph: Graph, codes: Mapping[str, Array], logits: str, target: int | Array, kind: str = SOFTMAX
+) -> tuple[float, dict[str, Array]]:
+    """(loss, gradients by name) for every trained parameter.
+
+    graph: a training graph or its forward part; codes: integers of a forward pass through it;
+    target: a class, or the real values of a vector; kind: the loss.
     """
     with tf.GradientTape() as tape:
         network = Network(graph, codes, logits)
         row = tf.reshape(network.run(), [-1])
-        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(label, row)
+        loss = LOSSES[kind](target, row)
     found = tape.gradient(loss, network.variables)
     return float(loss), {name: value.numpy() for name, value in found.items()}

@@ -25,7 +25,9 @@ from tinykit.ir import Array, Graph, Op
 from tinykit.ops.base import Call
 from tinykit.ops.evaluate import Step, initial_values
 from tinykit.ops.registry import operator
+from tinykit.ops.target import Target
 from tinykit.ops.update import is_state
+from tinykit.training.loss import target_form
 from tinykit.training.plan import Optimizer
 
 
@@ -137,8 +139,9 @@ class KernelTrainer:
             if self.graph[name].storage == "parameters"
         }
         optimizer = self.optimizer
-        classes = self.graph[self.graph.outputs[0]].size
+        form = target_form(self.graph)
         self.trainer = TRAINER()
+        self.trainer.classes = form.first_classes
         self._optimizer = OPTIMIZER(
             optimizer.learning_rate,
             optimizer.step_factor,
@@ -149,7 +152,9 @@ class KernelTrainer:
             optimizer.accumulate,
             int(optimizer.master == "int32"),
             optimizer.seed,
-            classes,
+            form.classes,
+            form.first_classes,
+            form.values,
         )
         self.set = PARAMETERS()
         self.set.trainer = ctypes.addressof(self.trainer)
@@ -173,18 +178,20 @@ class KernelTrainer:
             _pointer(array), None if residual is None else _pointer(residual), array.size
         )
 
-    def step(self, sample: Array, label: int) -> StepAnswer:
+    def step(self, sample: Array, told: Target) -> StepAnswer:
         """One sample."""
-        target, step = TARGET(label), STEP()
+        label = told if isinstance(told, int) else 0
+        values = told.copy() if isinstance(told, np.ndarray) else None
+        target, step = TARGET(label, None if values is None else _pointer(values)), STEP()
         begun = self.runner.library.tk_step_begin(
             ctypes.byref(self.set), ctypes.byref(target), ctypes.byref(step)
         )
         if begun == 0:
-            values = dict(self.constants)
-            values[self.graph.inputs[0]] = np.ascontiguousarray(sample).copy()
+            tensors = dict(self.constants)
+            tensors[self.graph.inputs[0]] = np.ascontiguousarray(sample).copy()
             special = {"$trainer": self.trainer, "$target": target, "$step": step}
             for op in self.graph.ops:
-                self.runner.run(self.graph, op, values, special)
+                self.runner.run(self.graph, op, tensors, special)
                 if getattr(self.trainer, "skips"):  # noqa: B009 - ctypes tells mypy nothing
                     break
             self.runner.library.tk_step_end(ctypes.byref(self.set), ctypes.byref(step))
@@ -209,7 +216,7 @@ class KernelTrainer:
 
 # --- requests that a process may serve ------------------------------------------------------------
 
-Sample = tuple[Array, int, bool]  # sample, label, apply() afterwards
+Sample = tuple[Array, Target, bool]  # sample, target, apply() afterwards
 
 
 def train(library: Path, graph: Graph, optimizer: Optimizer, samples: list[Sample]) -> list[Any]:
@@ -228,6 +235,20 @@ def single_op(
     library: Path, graph: Graph, op: Op, values: dict[str, Array], step: Step
 ) -> tuple[list[Array], int]:
     return OpRunner(library).op_result(graph, op, values, step)
+
+
+def single_loss(
+    library: Path, graph: Graph, op: Op, values: dict[str, Array], told: Target, rate: float
+) -> tuple[Array, float, int, float]:
+    """(gradient, loss, prediction, rate) of a loss op; `told` is a vector or None."""
+    trainer, step = TRAINER(), STEP()
+    trainer.rate, step.prediction = rate, -1
+    target = TARGET(0, _pointer(told) if isinstance(told, np.ndarray) else None)
+    values = {name: value.copy() for name, value in values.items()}
+    OpRunner(library).run(
+        graph, op, values, {"$trainer": trainer, "$target": target, "$step": step}
+    )
+    return values[op.outputs[0]], step.loss, step.prediction, trainer.rate
 
 
 def call_scalars(library: Path, function: str, values: Array) -> Array:
@@ -291,7 +312,7 @@ def sanitized_process(arguments: list[str]) -> subprocess.Popen[bytes]:
 
 
 def _serve(library: Path) -> None:
-    functions = {f.__name__: f for f in (train, single_op, call_scalars)}
+    functions = {f.__name__: f for f in (train, single_op, single_loss, call_scalars)}
     while True:
         try:
             name, arguments = pickle.load(sys.stdin.buffer)

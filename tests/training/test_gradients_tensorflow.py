@@ -17,7 +17,8 @@ from tinykit.codegen import compile_model
 from tinykit.importers import load_model
 from tinykit.ir import Array, Graph
 from tinykit.ops.evaluate import Step, evaluate, initial_values
-from tinykit.training.autodiff import logits_of
+from tinykit.ops.target import Target
+from tinykit.training.loss import logits_of
 from tinykit.training.plan import Plan, Update, tte_plan
 
 EVERYTHING = Plan(name="everything", update=(Update(layers="all", bias=True, weights=1.0),))
@@ -37,30 +38,37 @@ def cosine(a: Array, b: Array) -> float:
 
 def check(graph: Graph, samples: Array) -> None:
     """Both modes against TensorFlow, for every trained tensor; the label is the unlikeliest."""
-    from tests.support.tensorflow_gradients import tensorflow_gradients
-
     logits = next(op.inputs[0] for op in graph.ops if op.phase == "loss")
     for sample in samples:
-        inputs = {graph.inputs[0]: sample}
-        label = int(evaluate(graph, inputs)[logits].argmin())
-        real = evaluate(graph, inputs, step=Step(label=label), real=True)
-        step = Step(label=label, learning_rate=0.01)
-        integer = evaluate(graph, inputs, step=step)
-        codes = {**real.values, **initial_values(graph)}
-        loss, expected = tensorflow_gradients(graph, codes, logits, label)
-        assert step.loss == pytest.approx(loss, rel=1e-5, abs=1e-5)
-        assert step.saturations == 0
-        assert expected.keys() == real.gradients.keys() == integer.gradients.keys()
-        for name, gradient in expected.items():
-            size = float(np.linalg.norm(gradient))
-            assert size > 1e-4, f"{name}: nothing to compare"
-            np.testing.assert_allclose(
-                real.gradients[name], gradient, rtol=1e-4, atol=1e-5 * np.abs(gradient).max()
-            )
-            similar = cosine(integer.gradients[name], gradient)
-            ratio = float(np.linalg.norm(integer.gradients[name])) / size
-            assert similar >= 0.999, f"{name}: cosine {similar}"
-            assert ratio == pytest.approx(1, abs=0.02), f"{name}: norm ratio {ratio}"
+        label = int(evaluate(graph, {graph.inputs[0]: sample})[logits].argmin())
+        compare(graph, sample, label, label)
+
+
+def compare(graph: Graph, sample: Array, target: Target, truth: int | Array) -> None:
+    """Both modes against TensorFlow. truth: the target, in real values if it is a vector."""
+    from tests.support.tensorflow_gradients import tensorflow_gradients
+
+    loss_op = next(op for op in graph.ops if op.phase == "loss")
+    logits = loss_op.inputs[0]
+    inputs = {graph.inputs[0]: sample}
+    real = evaluate(graph, inputs, step=Step.towards(target), real=True)
+    step = Step.towards(target, 0.01)
+    integer = evaluate(graph, inputs, step=step)
+    codes = {**real.values, **initial_values(graph)}
+    loss, expected = tensorflow_gradients(graph, codes, logits, truth, loss_op.kind)
+    assert step.loss == pytest.approx(loss, rel=1e-5, abs=1e-5)
+    assert step.saturations == 0
+    assert expected.keys() == real.gradients.keys() == integer.gradients.keys()
+    for name, gradient in expected.items():
+        size = float(np.linalg.norm(gradient))
+        assert size > 1e-4, f"{name}: nothing to compare"
+        np.testing.assert_allclose(
+            real.gradients[name], gradient, rtol=1e-4, atol=1e-5 * np.abs(gradient).max()
+        )
+        similar = cosine(integer.gradients[name], gradient)
+        ratio = float(np.linalg.norm(integer.gradients[name])) / size
+        assert similar >= 0.999, f"{name}: cosine {similar}"
+        assert ratio == pytest.approx(1, abs=0.02), f"{name}: norm ratio {ratio}"
 
 
 @pytest.mark.parametrize("plan", [EVERYTHING, PARTS, BIASES], ids=lambda plan: plan.name)

@@ -10,7 +10,7 @@ from tinykit.codegen import compile_model
 from tinykit.ir import Array, Graph
 from tinykit.ops.evaluate import Step, evaluate
 from tinykit.ops.update import is_state
-from tinykit.training.autodiff import logits_of
+from tinykit.training.loss import logits_of
 from tinykit.training.plan import Optimizer, Plan, Update
 from tinykit.training.reference import ReferenceTrainer
 

@@ -15,7 +15,7 @@ from tests.support.random_networks import Training, trainings
 from tests.support.training_kernels import Sanitized
 from tinykit.ops.evaluate import evaluate
 from tinykit.passes import simplify
-from tinykit.training.autodiff import logits_of
+from tinykit.training.loss import logits_of
 from tinykit.training.reference import ReferenceTrainer
 
 SETTINGS = settings(

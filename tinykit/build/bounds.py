@@ -193,7 +193,7 @@ def _bounds(manifest: Manifest, table: Table, trace: bool, measured: str) -> Bou
     for index in _reach(table, [*variant.roots, *(table.symbols[s] for s in called)]):
         node = table.nodes[index]
         sizes[MEMORIES[node[1]]] += node[0]
-    data, variables = _whole(sizes["data"]), _whole(sizes["bss"] + _stage_bytes(manifest))
+    data, variables = _whole(sizes["data"]), _whole(sizes["bss"] + _link_bytes(manifest))
     cost = variant.code if trace else variant.untraced
     generated = cost.bytes(manifest.calls, op_count(manifest))
     return Bounds(
@@ -219,11 +219,14 @@ def trained_layers(manifest: Manifest) -> int:
     return sum(parameter.role == "weights" for parameter in manifest.parameters)
 
 
-def _stage_bytes(manifest: Manifest) -> int:
-    """What the link keeps for saved parameters on their way out or in (`tk_link_stage`): nothing
-    where they fit into the arena."""
+def _link_bytes(manifest: Manifest) -> int:
+    """What the link keeps for saved parameters on their way out or in (`tk_link_stage`: nothing
+    where they fit into the arena), and for a target that is a vector (`tk_link_target`)."""
     save = manifest.save_bytes
-    return save if manifest.trains and save > manifest.memory.sram.get("arena", 0) else 0
+    if manifest.target is None:
+        return 0
+    stage = save if save > manifest.memory.sram.get("arena", 0) else 0
+    return stage + _whole(max(manifest.target.values, 1))
 
 
 def _reach(table: Table, roots: list[int]) -> set[int]:

@@ -52,7 +52,8 @@ from tinykit.training.plan import Plan
 PREFIX = "probe_"
 LARGE = 1 << 26
 FAR = 1 << 16  # a depth that no real function has, to find where one is called
-STAGE = "tk_link_stage"  # its size depends on the model and is added by bounds.py
+# Variables whose sizes depend on the model; bounds.py adds them.
+SIZED = ("tk_link_stage", "tk_link_target")
 
 PLANS: dict[str, str] = {
     "all": '[[update]]\nlayers = "all"\nbias = true\nweights = 1.0\n',
@@ -195,7 +196,7 @@ def _runtime_graph(firmwares: dict[Variant, Firmware]) -> ObjectGraph:
             if name.startswith("src/")
         )
         for name, node in own.nodes.items():
-            if not name.endswith(f".{STAGE}"):
+            if not name.endswith(tuple(f".{variable}" for variable in SIZED)):
                 refs = frozenset(own.symbols.get(ref, ref) for ref in node.refs)
                 graph.nodes[name] = replace(node, refs=refs)
         graph.symbols |= {f"{variant}:{symbol}": name for symbol, name in own.symbols.items()}

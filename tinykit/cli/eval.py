@@ -43,4 +43,5 @@ def evaluate(
         if load is not None:
             session.load(load)
         accuracy = session.evaluate(chosen, progress)
-    output.show(accuracy_report(accuracy), json)
+        names = session.manifest.class_names
+    output.show(accuracy_report(accuracy, names), json)

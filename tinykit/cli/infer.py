@@ -43,4 +43,5 @@ def infer(
         if load is not None:
             session.load(load)
         results = session.infer(chosen, progress)
-    output.show(inference_report(results), json)
+        names = session.manifest.class_names
+    output.show(inference_report(results, names), json)

@@ -16,6 +16,7 @@ from tinykit.codegen.sources import ModelSource, header_text, source_text
 from tinykit.errors import ModelError, UsageError
 from tinykit.ir import Array, Graph
 from tinykit.ops.registry import check_shapes
+from tinykit.ops.target import Target
 from tinykit.passes import shrink, simplify
 from tinykit.schedule import Program, schedule, schedule_both
 from tinykit.schedule.arena import Proof
@@ -23,6 +24,7 @@ from tinykit.schedule.parameters import ParameterBlock, parameter_block
 from tinykit.training.autodiff import differentiate
 from tinykit.training.calibrate import calibrate
 from tinykit.training.channel_order import order_channels
+from tinykit.training.loss import target_form
 from tinykit.training.plan import Plan, learning
 from tinykit.training.trainable import make_trainable
 
@@ -44,6 +46,7 @@ class Compiled:
     train: Program | None
     block: ParameterBlock
     plan: Plan | None
+    class_names: tuple[str, ...] = ()
 
     @property
     def arena_bytes(self) -> int:
@@ -77,7 +80,7 @@ def compile_model(
     name: str,
     plan: Plan | None = None,
     samples: Array | None = None,
-    labels: Sequence[int] | None = None,
+    labels: Sequence[Target] | None = None,
     keep_input: bool = False,
     arena: int | None = None,
     input_rows: bool = False,
@@ -88,8 +91,8 @@ def compile_model(
     arena: a budget in bytes, for the fastest program that fits it (see tinykit.schedule)
     input_rows: the input arrives row by row, from a camera for instance; inference only
 
-    samples: int8 [n, …input shape] with labels, for the exponents of the gradients; random
-    samples stand in where there are none.
+    samples: int8 [n, …input shape] with labels (classes, or int8 values as the loss takes them),
+    for the exponents of the gradients; random samples stand in where there are none.
     """
     prefix = identifier(name)
     if prefix.split("_")[0] in RESERVED:
@@ -106,8 +109,9 @@ def compile_model(
     if training is None:
         infer = schedule(graph, keep_input, arena=arena, input_rows=input_rows)
         return Compiled(prefix, infer, None, parameter_block(graph), plan)
-    if samples is None or labels is None:
+    if samples is None or (labels is None and target_form(training).given):
         samples, labels = random_samples(training)
+    labels = [None] * len(samples) if labels is None else labels
     report = None if progress is None else _named(progress, "calibrating")
     training = calibrate(training, samples, labels, report)
     infer, train = schedule_both(graph, training, keep_input, arena=arena)
@@ -124,7 +128,7 @@ def graphs(graph: Graph, plan: Plan | None) -> tuple[Graph, Graph | None]:
     if plan is None:
         return graph, None
     graph = make_trainable(order_channels(graph, choices), choices)
-    return graph, check_shapes(differentiate(graph, plan.optimizer))
+    return graph, check_shapes(differentiate(graph, plan.optimizer, plan.training))
 
 
 def within(compiled: Compiled, arena: int, keep_input: bool = False) -> Compiled:
@@ -141,14 +145,14 @@ def _named(progress: Progress, what: str) -> Callable[[int, int], None]:
     return lambda done, total: progress(what, done, total)
 
 
-def random_samples(graph: Graph) -> tuple[Array, list[int]]:
-    """Stand-ins for calibration: noise of full range, labels in turn. Seeded."""
+def random_samples(graph: Graph) -> tuple[Array, list[Target]]:
+    """Stand-ins for calibration: noise of full range, labels in turn or values of noise. Seeded."""
     import numpy as np
 
     generator = np.random.default_rng(0)
     shape = (RANDOM_SAMPLES, *graph[graph.inputs[0]].shape)
     samples = generator.integers(-128, 128, shape).astype(np.int8)
-    return samples, [i % graph[graph.outputs[0]].size for i in range(RANDOM_SAMPLES)]
+    return samples, target_form(graph).stand_ins(RANDOM_SAMPLES)
 
 
 def generate(
@@ -158,10 +162,11 @@ def generate(
     name: str,
     plan: Plan | None = None,
     samples: Array | None = None,
-    labels: Sequence[int] | None = None,
+    labels: Sequence[Target] | None = None,
     keep_input: bool = False,
     budget: Callable[[Manifest], int] | None = None,
     input_rows: bool = False,
+    class_names: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Manifest:
     """Compile a model and write its C files and manifest into `out_dir`.
@@ -170,6 +175,7 @@ def generate(
     fastest program that fits is written.
     input_rows: `<name>_input_row` and `<name>_row` take the input row by row, in place of
     `<name>_input` and `<name>_infer`.  Several models in one arena: see tinykit.codegen.shared.
+    class_names: by number.
     """
     compiled = compile_model(
         graph,
@@ -181,11 +187,23 @@ def generate(
         input_rows=input_rows,
         progress=progress,
     )
+    compiled = replace(compiled, class_names=_checked_names(compiled, class_names))
     if budget is not None:
         fast = within(compiled, budget(manifest(emit(compiled))), keep_input)
         if fast.arena_bytes <= budget(manifest(emit(fast))):
             compiled = fast
     return write(compiled, out_dir)
+
+
+def _checked_names(compiled: Compiled, names: Sequence[str]) -> tuple[str, ...]:
+    graph = compiled.infer.graph
+    outputs = graph[graph.outputs[0]].size
+    if len(names) > max(outputs, 2):
+        raise UsageError(
+            f"{graph.name}: {len(names)} names ({', '.join(names)}) for {outputs} classes",
+            f"another head: [model] head = {{classes = {len(names)}}}",
+        )
+    return tuple(names)
 
 
 def write(compiled: Compiled, out_dir: Path) -> Manifest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Literal
 
 import tinykit
@@ -13,12 +14,14 @@ from tinykit.codegen.manifest import (
     Parameter,
     Port,
     StreamedSegment,
+    TargetPort,
 )
 from tinykit.codegen.sources import ModelSource
 from tinykit.ir import Tensor
 from tinykit.ops.registry import operator
 from tinykit.ops.update import trained_name
 from tinykit.schedule import Program
+from tinykit.training.loss import target_form
 
 
 def _port(tensor: Tensor) -> Port:
@@ -30,6 +33,11 @@ def _port(tensor: Tensor) -> Port:
         zero_point=tensor.quant.zero_point0,
         bytes=tensor.bytes,
     )
+
+
+def _probability(tensor: Tensor) -> bool:
+    """Whether it is quantized as TFLite does it for what SOFTMAX and LOGISTIC make."""
+    return tensor.quant.scale == (1 / 256,) and tensor.quant.zero_point == (-128,)
 
 
 def _ops(program: Program) -> tuple[ManifestOp, ...]:
@@ -69,6 +77,7 @@ def manifest(source: ModelSource) -> Manifest:
         (sram if item in sram else flash)[item] = (sram if item in sram else flash).get(
             item, 0
         ) + size
+    form = None if train is None else target_form(train.graph)
     kernels = source.infer.kernels | (source.train.kernels if source.train else set())
     macs = {"infer": _macs(compiled.infer)}
     if train is not None:
@@ -81,7 +90,10 @@ def manifest(source: ModelSource) -> Manifest:
         input=_port(graph[graph.inputs[0]]),
         output=_port(graph[graph.outputs[0]]),
         trains=train is not None,
-        classes=train.graph[train.graph.outputs[0]].size if train is not None else None,
+        classes=(form.classes or None) if form is not None else None,
+        class_names=compiled.class_names,
+        target=None if form is None else TargetPort(**asdict(form)),
+        threshold=0.5 if _probability(graph[graph.outputs[0]]) else 0.0,
         parameters=tuple(
             Parameter.model_validate(
                 {

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tinykit.errors import UsageError
+from tinykit.ops.target import TargetForm
 
 FORMAT = 1
 
@@ -31,6 +32,22 @@ class Port(_Value):
     scale: float
     zero_point: int
     bytes: int
+
+
+class TargetPort(_Value):
+    """What the loss takes: see tinykit.ops.target.TargetForm."""
+
+    loss: str
+    classes: int
+    values: int
+    scale: float
+    zero_point: int
+    first_classes: int = 0
+
+    @property
+    def form(self) -> TargetForm:
+        """The same, with what can be done with it."""
+        return TargetForm(**self.model_dump())
 
 
 class Parameter(_Value):
@@ -87,6 +104,9 @@ class Manifest(_Value):
     output: Port
     trains: bool
     classes: int | None
+    class_names: tuple[str, ...] = ()  # by number, where the data names them
+    target: TargetPort | None = None  # where it trains
+    threshold: float = 0.0  # of a single output, in real units: yes above it, no below
     parameters: tuple[Parameter, ...]
     parameter_bytes: int
     save_bytes: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,9 @@ from tinykit.codegen.emit import END, FunctionBody, port_macros
 from tinykit.codegen.row_input import RowInput
 from tinykit.codegen.shared import arena_text
 from tinykit.ir import Tensor
+from tinykit.ops.target import TargetForm
 from tinykit.ops.update import is_state
+from tinykit.training.loss import target_form
 
 if TYPE_CHECKING:
     from tinykit.codegen.generate import Compiled
@@ -48,6 +51,12 @@ class ModelSource:
     @property
     def save_bytes(self) -> int:
         return self.compiled.block.size + SAVE_OVERHEAD if self.train else 0
+
+    @property
+    def target_bytes(self) -> int:
+        """Of a target that is a vector; 0: the loss takes none."""
+        train = self.compiled.train
+        return 0 if train is None else target_form(train.graph).values
 
     def symbols(self) -> dict[str, tuple[str, int]]:
         """Every object of the generated code: its line of the memory map and its bytes."""
@@ -99,6 +108,7 @@ class ModelSource:
             f"#define TK_MODEL_OP_COUNT {len(longest.graph.ops)}",
             f"#define TK_MODEL_PARAMETER_BYTES {self.compiled.block.size if self.train else 0}",
             f"#define TK_MODEL_SAVE_BYTES {self.save_bytes}",
+            f"#define TK_MODEL_TARGET_BYTES {self.target_bytes}",
             "/* Between runs the arena is free for the link. */",
             f"#define TK_MODEL_SCRATCH_BYTES {p.upper()}_ARENA_BYTES",
             f"#define tk_model_scratch() ((uint8_t *)tk_model_input() - {p.upper()}_INPUT_OFFSET)",
@@ -132,6 +142,9 @@ def header_text(source: ModelSource) -> str:
         f"#define {upper}_INPUT_OFFSET {source.compiled.input_offset} /* in the arena */",
         "",
     ]
+    if source.compiled.class_names:
+        names = ", ".join(json.dumps(name) for name in source.compiled.class_names)
+        lines += [f"#define {upper}_CLASS_NAMES {names}", ""]
     lines += (
         source.rows.header()
         if source.rows is not None
@@ -147,7 +160,7 @@ def header_text(source: ModelSource) -> str:
         assert train is not None
         lines += [
             "",
-            f"#define {upper}_CLASSES {train.graph[train.graph.outputs[0]].size}",
+            *_target_macros(upper, target_form(train.graph)),
             f"#define {upper}_PARAMETER_BYTES {source.compiled.block.size}",
             f"#define {upper}_SAVE_BYTES {source.save_bytes}",
             "",
@@ -161,6 +174,23 @@ def header_text(source: ModelSource) -> str:
         ]
     lines += ["", "#ifdef __cplusplus", "}", "#endif", "", "#endif"]
     return "\n".join(lines) + "\n"
+
+
+def _target_macros(upper: str, form: TargetForm) -> list[str]:
+    """What the loss takes: a class, a vector with its quantization, or nothing."""
+    if not form.given:
+        return ["/* The input is its own target: train(NULL). */"]
+    lines = [f"/* A target is {form.wanted()}. */"]
+    if form.classes:
+        lines.append(f"#define {upper}_CLASSES {form.classes}")
+    if form.values:
+        zero_point = f"({form.zero_point})" if form.zero_point < 0 else f"{form.zero_point}"
+        lines += [
+            f"#define {upper}_TARGET_BYTES {form.values}",
+            f"#define {upper}_TARGET_SCALE {form.scale:.9g}f",
+            f"#define {upper}_TARGET_ZERO_POINT {zero_point}",
+        ]
+    return lines
 
 
 def source_text(source: ModelSource) -> str:
@@ -225,7 +255,7 @@ def _training_constants(source: ModelSource) -> list[str]:
     assert plan is not None
     assert train is not None
     optimizer, block = plan.optimizer, source.compiled.block
-    classes = train.graph[train.graph.outputs[0]].size
+    form = target_form(train.graph)
     image = wrapped([str(byte) for byte in block.initial])
     identity = ", ".join(f"0x{byte:02X}" for byte in source.identity)
     parts = [
@@ -242,7 +272,9 @@ def _training_constants(source: ModelSource) -> list[str]:
         f"    .accumulate = {optimizer.accumulate},",
         f"    .wide = {int(optimizer.master == 'int32')},",
         f"    .seed = {optimizer.seed}u,",
-        f"    .classes = {classes},",
+        f"    .classes = {form.classes},",
+        f"    .first_classes = {form.first_classes},",
+        f"    .target_values = {form.values},",
         "};",
     ]
     tables = {}

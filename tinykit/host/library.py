@@ -17,6 +17,7 @@ import numpy as np
 from tinykit.codegen.manifest import Manifest
 from tinykit.errors import BuildError, LinkError, UsageError
 from tinykit.ir import Array
+from tinykit.ops.target import Target
 from tinykit.resources import resource_path
 
 FLAGS = ("-std=c11", "-O2", "-g", "-ffp-contract=off", "-fPIC", "-shared", "-DTK_TRACE=1")
@@ -49,7 +50,7 @@ class _Step(ctypes.Structure):
 
 
 class _Target(ctypes.Structure):
-    _fields_ = (("label", ctypes.c_int32),)
+    _fields_ = (("label", ctypes.c_int32), ("values", ctypes.c_void_p))
 
 
 def host_compiler() -> list[str]:
@@ -155,10 +156,26 @@ class HostModel:
         raw = ctypes.string_at(pointer, output.bytes)
         return np.frombuffer(raw, np.dtype(output.dtype)).reshape(output.shape).copy()
 
-    def train(self, sample: Array, label: int) -> StepResult:
-        """One training step on one sample."""
+    def train(self, sample: Array, target: Target) -> StepResult:
+        """One training step on one sample.
+
+        target: a class number; int8 values, quantized as the manifest says; or None, where the
+        input is its own target.
+        """
         self._write_input(sample)
-        step = self._function("train")(ctypes.byref(_Target(label)))
+        told: _Target | None = None
+        if isinstance(target, np.ndarray):
+            form = self.manifest.target
+            if form is None or target.size != form.values or target.dtype != np.int8:
+                raise UsageError(
+                    f"a target of {target.dtype}{list(target.shape)}; {self.manifest.name} takes "
+                    + ("none" if form is None else form.form.wanted())
+                )
+            target = np.ascontiguousarray(target)
+            told = _Target(0, target.ctypes.data)
+        elif target is not None:
+            told = _Target(int(target), None)
+        step = self._function("train")(ctypes.byref(told) if told is not None else None)
         return StepResult(*(getattr(step, name) for name, _ in _Step._fields_))
 
     def apply(self) -> None:
@@ -196,8 +213,8 @@ class HostModel:
         self.infer(sample)
         return self.trace_crc()
 
-    def train_crc(self, sample: Array, label: int, last: int) -> int:
+    def train_crc(self, sample: Array, target: Target, last: int) -> int:
         """CRC-32 over the outputs of train()'s ops 0 … last; the step is carried out."""
         self.trace(last)
-        self.train(sample, label)
+        self.train(sample, target)
         return self.trace_crc()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from tinykit.errors import LinkError, UsageError
 from tinykit.link.messages import PROTOCOL_VERSION, Counters, Hello, Kind, Step
 from tinykit.link.session import Session
 
+Target = int | NDArray[Any] | None
 Labels = Sequence[int] | NDArray[np.int32] | NDArray[np.int64]
 Progress = Callable[[int, int], None]
 """Called with (done, total)."""
@@ -163,14 +164,24 @@ class Client:
             raise LinkError(f"the outputs from {self.url} do not match their checksum")
         return np.frombuffer(output, np.int8)
 
-    def train(self, sample: NDArray[np.int8], label: int) -> Step:
-        """One training step on the device: forward, loss, backward, update."""
+    def train(self, sample: NDArray[np.int8], target: Target) -> Step:
+        """One training step on the device: forward, loss, backward, update.
+
+        target: a class number; int8 values, quantized as the manifest says; or None, where the
+        input is its own target.
+        """
         self._require_training()
-        crc = self._write_input(sample)
-        try:
-            return Step.parse(self._session.request(Kind.TRAIN, struct.pack("<Ii", crc, label)))
-        except struct.error as error:
-            raise UsageError(f"label {label} is no class number") from error
+        values = b""
+        if isinstance(target, np.ndarray):
+            values = np.ascontiguousarray(target, np.int8).tobytes()
+            self._write(Kind.WRITE_TARGET, values)
+        label = 0 if target is None or values else int(target)
+        if not -(2**31) <= label < 2**31:
+            raise UsageError(f"label {label} is no class number")
+        request = struct.pack("<Ii", self._write_input(sample), label)
+        if values:
+            request += struct.pack("<I", zlib.crc32(values))
+        return Step.parse(self._session.request(Kind.TRAIN, request))
 
     def apply(self) -> None:
         """Ends an accumulation of several samples early."""

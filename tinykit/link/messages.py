@@ -25,6 +25,7 @@ class Kind(IntEnum):
     TRAIN = 0x13
     APPLY = 0x14
     RESET = 0x15
+    WRITE_TARGET = 0x16
     READ_PARAMETERS = 0x20
     CHECK_PARAMETERS = 0x21
     SAVE = 0x22
@@ -64,7 +65,7 @@ STATUS_TEXT = {
 }
 
 MODEL_STATUS_TEXT = {
-    1: "an argument is out of range (a label that the model has no class for?)",
+    1: "the loss does not take such a target (a label that the model has no class for?)",
     2: "these are not saved parameters, or of another version",
     3: "these parameters were saved by another model",
     4: "the saved parameters are damaged",

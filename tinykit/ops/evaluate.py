@@ -14,6 +14,7 @@ import numpy as np
 
 from tinykit.ir import Array, Graph
 from tinykit.ops.registry import operator
+from tinykit.ops.target import Target
 
 
 @dataclass
@@ -21,6 +22,7 @@ class Step:
     """What a training step knows and finds out; the C side's tk_trainer and tk_step."""
 
     label: int = 0
+    values: Array | None = None  # or a vector, int8
     learning_rate: float = 0.0
     index: int = 0  # number of the step, from 0
     loss: float = 0.0
@@ -29,10 +31,18 @@ class Step:
     rate: float = 0.0  # float32 learning rate / accumulate * the step's gradient normalisation
     normalisation: float = 1.0  # the power of two by which the loss gradient was divided
     saturations: int = 0
+    classes: int = 0  # in use, of a head that grows
     skips: bool = False  # the loss decided that the step ends there
     updated: int = 0  # weights and biases that this step changed
     updates: int = 0  # earlier steps that were not skipped
     first: bool = True  # no earlier sample of this accumulation has updated anything
+
+    @classmethod
+    def towards(cls, target: Target, learning_rate: float = 0.0) -> Step:
+        """A step with a class, a vector or no target."""
+        if isinstance(target, np.ndarray):
+            return cls(values=target, learning_rate=learning_rate)
+        return cls(0 if target is None else int(target), learning_rate=learning_rate)
 
 
 @dataclass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -54,14 +54,15 @@ def _shift_left(x: Array, bits: int) -> Array:
     return np.clip(x << bits, INT32_MIN, INT32_MAX)
 
 
-def exp_of_negative(a: Array) -> Array:
-    """exp(a) in Q0.31 for a <= 0 in Q5.26 (gemmlowp's exp_on_negative_values)."""
+def exp_of_negative(a: Array, bits: int = SCALED_BITS) -> Array:
+    """exp(a) in Q0.31 for a <= 0 with `bits` (at most 5) integer bits (gemmlowp's
+    exp_on_negative_values)."""
     multiply = doubling_high_multiply
     a = a.astype(np.int64)
-    quarter = 1 << 24
+    quarter = 1 << (29 - bits)
     below = (a & (quarter - 1)) - quarter  # a modulo 1/4, minus 1/4
     # exp on [-1/4, 0) around -1/8, by its Taylor series
-    x = (below << SCALED_BITS) + (1 << 28)
+    x = (below << bits) + (1 << 28)
     x2 = multiply(x, x)
     x3 = multiply(x2, x)
     x4_over_4 = rounding_shift_right(multiply(x2, x2), 2)
@@ -69,28 +70,33 @@ def exp_of_negative(a: Array) -> Array:
     series = rounding_shift_right(multiply(x4_over_4 + x3, third) + x2, 1)
     result = exp_eighth + multiply(exp_eighth, x + series)
     factors = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
-    for i, factor in enumerate(factors):  # exp(-1/4), exp(-1/2), exp(-1) …
-        set_bit = ((below - a) >> (24 + i)) & 1
+    for i, factor in enumerate(factors[: bits + 2]):  # exp(-1/4), exp(-1/2), exp(-1) …
+        set_bit = ((below - a) >> (29 - bits + i)) & 1
         result = np.where(set_bit != 0, multiply(result, np.array(factor)), result)
     return np.where(a == 0, INT32_MAX, result)
 
 
 def reciprocal(total: Array) -> tuple[Array, Array]:
     """(1 / sum in Q0.31 of the normalised sum, bits by which it was normalised)."""
-    multiply = doubling_high_multiply
     headroom = np.array([32 - int(t).bit_length() for t in total.flat]).reshape(total.shape)
     fraction = (total << headroom) - (1 << 31)
+    return one_over_one_plus(fraction), SUM_BITS - headroom
+
+
+def one_over_one_plus(fraction: Array) -> Array:
+    """1 / (1 + fraction), all in Q0.31 (gemmlowp's one_over_one_plus_x_for_x_in_0_1)."""
+    multiply = doubling_high_multiply
     half = (fraction + INT32_MAX + 1) >> 1  # (1 + fraction) / 2
     x = 1515870810 + multiply(half, np.array(-1010580540))
     for _ in range(3):  # Newton
         error = (1 << 29) - multiply(half, x)
         x = x + _shift_left(multiply(x, error), 2)
-    return _shift_left(x, 1), SUM_BITS - headroom
+    return _shift_left(x, 1)
 
 
 class Softmax(Operator[SoftmaxAttributes]):
     kind = "softmax"
-    tflite = ("SOFTMAX",)
+    tflite: ClassVar[tuple[str, ...]] = ("SOFTMAX",)
     note = f"int8 to int8 (scale 1/256, zero point -128), up to {MAX_DEPTH} classes"
     in_place = 0
 

@@ -17,6 +17,7 @@ from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Call, Operator, Struct
 from tinykit.ops.evaluate import Run
 from tinykit.ops.float_arithmetic import exp32, log32
+from tinykit.ops.target import TargetForm
 
 F = np.float32
 GRADIENT_EXPONENT = -14
@@ -38,6 +39,15 @@ class LossAttributes(Attributes):
 
 class SoftmaxCrossEntropy(Operator[LossAttributes]):
     kind = "softmax_cross_entropy"
+    kernel = "tk_softmax_cross_entropy_s8"
+
+    def target(self, graph: Graph, op: Op) -> TargetForm:
+        """The targets that the loss takes."""
+        return TargetForm(self.kind, graph[op.inputs[0]].size)
+
+    def used(self, op: Op, run: Run) -> int:
+        """How many of the logits count, from the first."""
+        return run.graph[op.inputs[0]].size
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         return (graph[op.inputs[0]].shape,)
@@ -48,7 +58,8 @@ class SoftmaxCrossEntropy(Operator[LossAttributes]):
 
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         step = run.step
-        logits = run[op.inputs[0]].reshape(-1).astype(np.int32)
+        shape, used = run.graph[op.outputs[0]].shape, self.used(op, run)
+        logits = run[op.inputs[0]].reshape(-1).astype(np.int32)[:used]
         scale = F(run.graph[op.inputs[0]].quant.scale0)
         step.prediction = int(logits.argmax())
         exps = [exp32(F(F(int(q - logits.max())) * scale)) for q in logits]
@@ -64,7 +75,6 @@ class SoftmaxCrossEntropy(Operator[LossAttributes]):
         attributes = self.attributes(op)
         guarded = bool(0 < F(attributes.guard_loss) < F(step.loss))
         step.skips = guarded or bool(largest < F(attributes.skip_below))
-        shape = run.graph[op.outputs[0]].shape
         if largest < F(2.0**-100):
             step.normalisation, step.rate = 0.0, 0.0
             return (np.zeros(shape, np.float64 if run.real else np.int16),)
@@ -73,11 +83,15 @@ class SoftmaxCrossEntropy(Operator[LossAttributes]):
         rate = F(step.learning_rate) / F(step.accumulate)
         step.rate = float(rate * F(step.normalisation))
         if run.real:
-            return (np.array([float(d) / step.normalisation for d in difference]).reshape(shape),)
+            real = np.zeros(shape)
+            real.flat[:used] = [float(d) / step.normalisation for d in difference]
+            return (real,)
         up = F(math.ldexp(1.0, -GRADIENT_EXPONENT - k))
         scaled = [F(d * up) for d in difference]
         rounded = [int(s + (F(0.5) if s >= 0 else F(-0.5))) for s in scaled]
-        return (np.array(rounded, np.int16).reshape(shape),)
+        gradient = np.zeros(shape, np.int16)
+        gradient.flat[:used] = rounded
+        return (gradient,)
 
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         logits = graph[op.inputs[0]]
@@ -91,7 +105,7 @@ class SoftmaxCrossEntropy(Operator[LossAttributes]):
             },
         )
         arguments = (logits.name, op.outputs[0], "$scratch", "$target", "$trainer", "$step")
-        return (Call("tk_softmax_cross_entropy_s8", struct, arguments, scratch=4 * logits.size),)
+        return (Call(self.kernel, struct, arguments, scratch=4 * logits.size),)
 
 
 OPERATOR = SoftmaxCrossEntropy()

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from tinykit.config import Config
@@ -64,20 +65,24 @@ def configuration_page() -> str:
         assert isinstance(section, type)
         heading, _, rest = (section.__doc__ or "").strip().partition(": ")
         parts += [f"## {heading}", _sentence(rest), _keys(section)]
+        for inner in _tables(section):
+            heading, _, rest = (inner.__doc__ or "").strip().partition(": ")
+            parts += [f"### {heading}", _sentence(rest), _keys(inner)]
     return "\n\n".join(parts)
 
 
 def plans_page() -> str:
     """The update plan's TOML file: an example, and every key."""
     from tinykit.training import contribution, search
-    from tinykit.training.plan import Optimizer, Plan, Update
+    from tinykit.training.plan import Optimizer, Plan, Training, Update
 
     intro = (sys.modules[Plan.__module__].__doc__ or "").strip()
     paragraphs = [
         part if part.startswith("    ") else _sentence(part) for part in intro.split("\n\n")
     ]
     parts = [NOTE, "# Update plans", *paragraphs]
-    for heading, section in (("[optimizer]", Optimizer), ("[[update]]", Update)):
+    sections = {"[optimizer]": Optimizer, "[training]": Training, "[[update]]": Update}
+    for heading, section in sections.items():
         parts += [f"## {heading}", _listed(inspect.getdoc(section) or ""), _keys(section)]
     parts += ["## `tinykit plan --search`", *_paragraphs(search), *_paragraphs(contribution)]
     return "\n\n".join(parts)
@@ -107,6 +112,13 @@ def _keys(section: type) -> str:
     return markdown_table(("key", "type", "default"), rows)
 
 
+def _tables(section: type) -> list[type[BaseModel]]:
+    """The sections that are keys of a section."""
+    fields = getattr(section, "model_fields")  # noqa: B009 - not every type has them
+    inner = [part for item in fields.values() for part in get_args(item.annotation)]
+    return [part for part in inner if isinstance(part, type) and issubclass(part, BaseModel)]
+
+
 _NAMES = {str: "text", bool: "true or false", int: "whole number", float: "number"}
 
 
@@ -114,6 +126,8 @@ def _type_name(annotation: object) -> str:
     if annotation in _NAMES:
         return _NAMES[annotation]
     parts = [part for part in get_args(annotation) if part not in (type(None), ...)]
+    if any(isinstance(part, type) and issubclass(part, BaseModel) for part in parts):
+        return "table"
     if parts and all(isinstance(part, str) for part in parts):
         return ", ".join(f'"{part}"' for part in parts)
     if get_origin(annotation) is tuple:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinykit.report.report import Column, JsonValue, Report, Table, numbers
-from tinykit.session import Accuracy, Inference, TrainedStep
+from tinykit.session import Accuracy, Deviation, Inference, TrainedStep
 
 SHOWN_STEPS = 20
 
@@ -19,14 +19,14 @@ def running_report(url: str) -> Report:
     return Report({"url": url}, lines)
 
 
-def inference_report(results: Sequence[Inference]) -> Report:
+def inference_report(results: Sequence[Inference], names: Sequence[str] = ()) -> Report:
     """The predicted class of each sample, with the device's output for it."""
     rows = tuple(
         (
             str(index),
-            str(result.prediction),
-            "" if result.label is None else str(result.label),
-            f"{result.outputs[result.prediction]:.4g}",
+            _class(result.prediction, names),
+            "" if result.label is None else _class(result.label, names),
+            f"{result.outputs[result.prediction if result.outputs.size > 1 else 0]:.4g}",
         )
         for index, result in enumerate(results)
     )
@@ -42,8 +42,14 @@ def inference_report(results: Sequence[Inference]) -> Report:
     return Report({"samples": data}, (table,))
 
 
-def accuracy_report(accuracy: Accuracy) -> Report:
-    """Accuracy overall, and per class: how often it came, was right, and what it was taken for."""
+def accuracy_report(accuracy: Accuracy | Deviation, names: Sequence[str] = ()) -> Report:
+    """Accuracy overall, and per class: how often it came, was right, and what it was taken for.
+
+    Of outputs that are values: their mean squared error.
+    """
+    if isinstance(accuracy, Deviation):
+        line = f"{_measure(accuracy)} on the device: {_sentence(accuracy)}"
+        return Report(_facts(accuracy), (line,))
     labels, predictions = np.array(accuracy.labels), np.array(accuracy.predictions)
     rows = []
     classes: list[dict[str, JsonValue]] = []
@@ -52,36 +58,35 @@ def accuracy_report(accuracy: Accuracy) -> Report:
         wrong = given[given != label]
         most = int(np.bincount(wrong).argmax()) if len(wrong) else None
         right = len(given) - len(wrong)
-        rows.append((str(label), str(len(given)), f"{100 * right / len(given):.1f} %", _text(most)))
+        taken = "" if most is None else _class(most, names)
+        share = f"{100 * right / len(given):.1f} %"
+        rows.append((_class(label, names), str(len(given)), share, taken))
         classes.append({"class": label, "samples": len(given), "correct": right, "taken_for": most})
     columns = numbers("class", "samples", "right", "else mostly")
     return Report(
         {**_facts(accuracy), "classes": classes},
-        (Table(columns, tuple(rows)), f"accuracy on the device: {_sentence(accuracy)}"),
+        (Table(columns, tuple(rows)), f"{_measure(accuracy)} on the device: {_sentence(accuracy)}"),
     )
 
 
 def training_report(
     steps: Sequence[TrainedStep],
-    before: Accuracy | None = None,
-    after: Accuracy | None = None,
+    before: Accuracy | Deviation | None = None,
+    after: Accuracy | Deviation | None = None,
 ) -> Report:
     """How the loss went over the steps (in up to 20 stretches), and accuracy around them."""
     stretch = max(1, math.ceil(len(steps) / SHOWN_STEPS))
+    labelled = all(step.label is not None for step in steps)
     rows = []
     for start in range(0, len(steps), stretch):
         part = steps[start : start + stretch]
-        right = sum(step.prediction == step.label for step in part)
-        rows.append(
-            (
-                f"{start + 1} to {start + len(part)}",
-                f"{np.mean([step.loss for step in part]):.4f}",
-                f"{100 * right / len(part):.0f} %",
-            )
-        )
-    parts: list[Table | str] = [
-        Table((Column("steps"), *numbers("mean loss", "right before the update")), tuple(rows))
-    ]
+        row = [f"{start + 1} to {start + len(part)}", f"{np.mean([s.loss for s in part]):.4f}"]
+        if labelled:
+            right = sum(step.prediction == step.label for step in part)
+            row.append(f"{100 * right / len(part):.0f} %")
+        rows.append(tuple(row))
+    titles = ("mean loss", *(("right before the update",) if labelled else ()))
+    parts: list[Table | str] = [Table((Column("steps"), *numbers(*titles)), tuple(rows))]
     saturations = steps[-1].saturations if steps else 0
     skipped = steps[-1].skipped if steps else 0
     parts.append(
@@ -89,8 +94,8 @@ def training_report(
         + (f", {skipped} skipped" if skipped else "")
     )
     if before and after:
-        parts.append(f"accuracy on the device before: {_sentence(before)}")
-        parts.append(f"accuracy on the device after:  {_sentence(after)}")
+        parts.append(f"{_measure(before)} on the device before: {_sentence(before)}")
+        parts.append(f"{_measure(after)} on the device after:  {_sentence(after)}")
     return Report(
         {
             "steps": [vars(step) for step in steps],
@@ -101,18 +106,27 @@ def training_report(
     )
 
 
-def _facts(accuracy: Accuracy) -> dict[str, JsonValue]:
-    return {
-        "samples": len(accuracy.labels),
-        "correct": accuracy.correct,
-        "accuracy": accuracy.share,
-    }
+def _facts(found: Accuracy | Deviation) -> dict[str, JsonValue]:
+    if isinstance(found, Deviation):
+        return {
+            "samples": found.samples,
+            "mean_squared_error": found.mean_squared,
+            "right_outputs": found.right,
+        }
+    return {"samples": len(found.labels), "correct": found.correct, "accuracy": found.share}
 
 
-def _sentence(accuracy: Accuracy) -> str:
-    samples = len(accuracy.labels)
-    return f"{100 * accuracy.share:.1f} % ({accuracy.correct} of {samples} samples)"
+def _measure(found: Accuracy | Deviation) -> str:
+    return "accuracy" if isinstance(found, Accuracy) else "mean squared error"
 
 
-def _text(value: int | None) -> str:
-    return "" if value is None else str(value)
+def _sentence(found: Accuracy | Deviation) -> str:
+    if isinstance(found, Deviation):
+        right = "" if found.right is None else f", {100 * found.right:.1f} % of the outputs right"
+        return f"{found.mean_squared:.6g} ({found.samples} samples{right})"
+    return f"{100 * found.share:.1f} % ({found.correct} of {len(found.labels)} samples)"
+
+
+def _class(number: int, names: Sequence[str]) -> str:
+    """Its name where it has one, else its number."""
+    return names[number] if number < len(names) else str(number)

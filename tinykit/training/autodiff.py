@@ -16,9 +16,10 @@ from tinykit.ir.tensor import DType
 from tinykit.ops.activation_mask import Limits
 from tinykit.ops.gradient_arithmetic import gradient_scale
 from tinykit.ops.registry import operator
-from tinykit.ops.softmax_cross_entropy import GRADIENT_EXPONENT, LossAttributes
+from tinykit.ops.softmax_cross_entropy import GRADIENT_EXPONENT
 from tinykit.ops.update import UpdateAttributes, UpdateRule
-from tinykit.training.plan import Optimizer
+from tinykit.training.loss import before_reshapes, loss_of, loss_op
+from tinykit.training.plan import Optimizer, Training
 
 UNCALIBRATED = Quantization.per_tensor(1.0)
 
@@ -159,55 +160,25 @@ class GraphTape:
         return name
 
 
-def logits_of(graph: Graph) -> str:
-    """The tensor the loss is computed on: the input of a final softmax, or the output."""
-    producer = graph.producer(_before_reshapes(graph, graph.outputs[0]))
-    if producer is not None and producer.kind == "softmax":
-        if getattr(producer.attributes, "beta", 1.0) != 1.0:
-            raise PlanError(
-                f"layer {producer.name}: the loss needs a softmax with beta 1",
-                "export the model without its softmax, or with beta = 1",
-            )
-        return producer.inputs[0]
-    return graph.outputs[0]
+def differentiate(graph: Graph, optimizer: Optimizer, training: Training | None = None) -> Graph:
+    """The training graph: forward up to the loss's input, masks, loss, backward and update.
 
-
-def _before_reshapes(graph: Graph, tensor: str) -> str:
-    producer = graph.producer(tensor)
-    while producer is not None and operator(producer.kind).alias:
-        tensor = producer.inputs[0]
-        producer = graph.producer(tensor)
-    return tensor
-
-
-def differentiate(graph: Graph, optimizer: Optimizer) -> Graph:
-    """The training graph: forward up to the logits, masks, loss, backward and update.
-
-    Its output is the logits.  Gradient tensors other than the loss's have scale 1 until
-    tinykit.training.calibrate sets their exponents.
+    Its output is the loss's input, as a rule the logits.  Gradient tensors other than the loss's
+    have scale 1 until tinykit.training.calibrate sets their exponents.
     """
-    logits = logits_of(graph)
-    if graph[logits].dtype != "int8" or graph[logits].size < 2:
-        raise PlanError(
-            f"{graph.name}: the output {logits} is {graph[logits].dtype} of "
-            f"{graph[logits].size} values; training needs int8 logits of two or more classes"
-        )
-    if graph[logits].size != graph[logits].shape[-1]:
-        raise PlanError(
-            f"{graph.name}: the output {logits} is {list(graph[logits].shape)}; training needs "
-            "one row of logits"
-        )
+    training = training or Training()
+    kind, logits = loss_of(graph, training)
     end = next((i + 1 for i, op in enumerate(graph.ops) if logits in op.outputs), 0)
     forward = replace(graph, ops=graph.ops[:end], outputs=(logits,))
-    tape = GraphTape(forward, optimizer, _before_reshapes(forward, logits))
+    tape = GraphTape(forward, optimizer, before_reshapes(forward, logits))
     if not tape.wants(logits):
         raise PlanError(f"{graph.name}: no trained layer reaches the output")
 
     loss = "loss/gradient"
     scale = gradient_scale(GRADIENT_EXPONENT)
     tape.tensors[loss] = Tensor(loss, graph[logits].shape, "int16", scale)
-    ends = LossAttributes(optimizer.skip_below, optimizer.guard_loss)
-    loss_op = Op("softmax_cross_entropy", "loss", (logits,), (loss,), ends, (), "loss", "loss")
+    compared = (logits, *(graph.inputs if training.target == "input" else ()))
+    last = loss_op(graph, kind, compared, (loss,), optimizer)
     tape.contribute(logits, loss)
     for op in reversed(forward.ops):
         if any(name in tape.gradients for name in op.outputs):
@@ -217,7 +188,7 @@ def differentiate(graph: Graph, optimizer: Optimizer) -> Graph:
     for op in forward.ops:
         ops.append(op)
         ops.extend(mask for mask in tape.masks if mask.inputs[0] in op.outputs)
-    ops += [loss_op, *tape.ops]
+    ops += [last, *tape.ops]
     for name in tape.trained:
         if not any(name in op.updates for op in ops):
             raise PlanError(f"{graph.name}: parameter {name} is never updated")

@@ -20,7 +20,9 @@ from tinykit.ops.evaluate import Step, evaluate
 from tinykit.ops.gradient_arithmetic import gradient_scale
 from tinykit.ops.optimizer_arithmetic import state_exponent
 from tinykit.ops.registry import operator
+from tinykit.ops.target import Target
 from tinykit.ops.update import UpdateAttributes
+from tinykit.training.loss import target_form
 
 HEADROOM = 4  # bits
 SMALLEST_EXPONENT = -60
@@ -31,25 +33,24 @@ Progress = Callable[[int, int], None]
 def calibrate(
     graph: Graph,
     samples: Array,
-    labels: Sequence[int],
+    targets: Sequence[Target],
     progress: Progress | None = None,
 ) -> Graph:
     """Set the exponent of every gradient tensor.
 
-    samples: int8 [n, …input shape]; labels: n class numbers; progress(done, total).
+    samples: int8 [n, …input shape]; targets: n of what the loss takes; progress(done, total).
     """
-    if len(samples) == 0 or len(samples) != len(labels):
-        raise PlanError(f"calibration needs samples and labels, got {len(samples)}, {len(labels)}")
-    classes = graph[graph.outputs[0]].size
-    if any(not 0 <= int(label) < classes for label in labels):
-        wrong = next(label for label in labels if not 0 <= int(label) < classes)
-        raise PlanError(f"label {wrong}: the model has classes 0 … {classes - 1}")
+    if len(samples) == 0 or len(samples) != len(targets):
+        raise PlanError(f"calibration needs samples and labels, got {len(samples)}, {len(targets)}")
+    form = target_form(graph)
+    for target in targets:
+        form.check(target)
     largest: dict[str, float] = {}
     inner: dict[str, float] = {}
     trained: dict[str, float] = {}
     backward = [op for op in graph.ops if op.phase == "backward"]
-    for done, (sample, label) in enumerate(zip(samples, labels, strict=True)):
-        run = evaluate(graph, {graph.inputs[0]: sample}, step=Step(label=int(label)), real=True)
+    for done, (sample, target) in enumerate(zip(samples, targets, strict=True)):
+        run = evaluate(graph, {graph.inputs[0]: sample}, step=Step.towards(target), real=True)
         for op in backward:
             for name in op.outputs:
                 peak = float(np.abs(run[name]).max(initial=0.0))

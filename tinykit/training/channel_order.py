@@ -7,7 +7,8 @@ same bits.
 
 Channels that flow through adds, pools or depthwise layers share one order, so all tensors they
 tie together form a class with one permutation.  Layers of one class that want different orders
-share the order of their summed scores.  Classes tied to the model's input or output, or to an
+share the order of their summed scores; channels that a plan numbers come before all others.
+Classes tied to the model's input or output, or to an
 operator that does not say how its channels flow, stay as they are.
 """
 
@@ -18,10 +19,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from tinykit.errors import PlanError
 from tinykit.ir import Array, Graph, Op, Tensor
 from tinykit.ops.registry import operator
 from tinykit.passes.channels import ChannelClasses, take
 from tinykit.training.plan import LayerUpdate
+
+NUMBERED = 1e6  # the score of a channel that the plan numbers
 
 
 def importance(weights: Tensor) -> Array:
@@ -42,16 +46,20 @@ def order_channels(graph: Graph, choices: Mapping[str, LayerUpdate]) -> Graph:
     scores: dict[str, Array] = {}
     for op in graph.ops:
         choice = choices.get(op.name)
-        if choice is None or choice.select != "magnitude" or choice.channels == 0:
+        if choice is None or choice.select == "first" or choice.channels == 0:
             continue
         weights = graph[op.inputs[1]]
         head = classes.find(op.inputs[0])
         if choice.channels == weights.shape[-1] or classes.fixed(head):
             continue
         if weights.shape[-1] == graph[op.inputs[0]].shape[-1]:
-            score = importance(weights)
-            scores[head] = scores.get(head, 0.0) + score / max(float(score.sum()), 1e-30)
+            score = importance(weights) / max(float(importance(weights).sum()), 1e-30)
+            if choice.chosen:
+                score = np.isin(np.arange(len(score)), choice.chosen) * NUMBERED
+            scores[head] = scores.get(head, 0.0) + score
     orders = {head: np.argsort(-score, kind="stable") for head, score in scores.items()}
+    for op in graph.ops:
+        _check_chosen(graph, op, choices.get(op.name), orders.get(classes.find(op.inputs[0])))
     if not orders:
         return graph
 
@@ -64,6 +72,19 @@ def order_channels(graph: Graph, choices: Mapping[str, LayerUpdate]) -> Graph:
             op = _permuted(tensors, op, before, after)
         ops.append(op)
     return replace(graph, tensors=tensors, ops=tuple(ops)).pruned()
+
+
+def _check_chosen(graph: Graph, op: Op, choice: LayerUpdate | None, order: Array | None) -> None:
+    """Raises PlanError unless the channels that the plan numbers come first."""
+    if choice is None or not choice.chosen or choice.channels == graph[op.inputs[1]].shape[-1]:
+        return
+    first = range(choice.channels) if order is None else order[: choice.channels]
+    if tuple(sorted(int(channel) for channel in first)) != choice.chosen:
+        raise PlanError(
+            f"layer {op.name}: its channels cannot be brought into the order that the plan wants",
+            "what makes them has a fixed order, or other layers read them too: choose the first "
+            "ones, or the same in all of these layers",
+        )
 
 
 def _permuted(tensors: dict[str, Tensor], op: Op, before: Array | None, after: Array | None) -> Op:

@@ -17,9 +17,10 @@ from tinykit.errors import PlanError
 from tinykit.ir import Array, Graph, Op
 from tinykit.ops.evaluate import Step, evaluate
 from tinykit.ops.registry import check_shapes
+from tinykit.ops.target import Target
 from tinykit.training.autodiff import differentiate
 from tinykit.training.channel_order import importance
-from tinykit.training.plan import LayerUpdate, Optimizer, trainable_layers
+from tinykit.training.plan import LayerUpdate, Optimizer, Training, trainable_layers
 from tinykit.training.trainable import make_trainable
 
 Progress = Callable[[int, int], None]
@@ -38,7 +39,7 @@ class LayerContribution:
         return float(sum(self.channels[:count]))
 
 
-def differentiable(graph: Graph) -> tuple[Graph, list[Op]]:
+def differentiable(graph: Graph, training: Training | None = None) -> tuple[Graph, list[Op]]:
     """The training graph in which as much learns as has gradients, and its layers.
 
     Raises PlanError where not even the last layer can learn.
@@ -55,25 +56,27 @@ def differentiable(graph: Graph) -> tuple[Graph, list[Op]]:
         }
         try:
             trainable = make_trainable(graph, choices)
-            return check_shapes(differentiate(trainable, Optimizer())), learning
+            return check_shapes(differentiate(trainable, Optimizer(), training)), learning
         except PlanError as failure:
             error = failure
     raise error or PlanError(f"{graph.name}: has no layer with weights, so nothing can learn")
 
 
 def analyse(
-    graph: Graph, samples: Array, labels: Sequence[int], progress: Progress | None = None
+    graph: Graph,
+    samples: Array,
+    targets: Sequence[Target],
+    training: Training | None = None,
+    progress: Progress | None = None,
 ) -> Mapping[str, LayerContribution]:
     """Contributions by layer, of a simplified graph.
 
-    samples: int8 [n, …input shape] with labels. Raises PlanError.
+    samples: int8 [n, …input shape]; targets: n of what the loss takes. Raises PlanError.
     """
-    training, layers = differentiable(graph)
+    backward, layers = differentiable(graph, training)
     sums: dict[str, Array] = {}
-    for done, (sample, label) in enumerate(zip(samples, labels, strict=True)):
-        run = evaluate(
-            training, {training.inputs[0]: sample}, step=Step(label=int(label)), real=True
-        )
+    for done, (sample, target) in enumerate(zip(samples, targets, strict=True)):
+        run = evaluate(backward, {backward.inputs[0]: sample}, step=Step.towards(target), real=True)
         for name, gradient in run.gradients.items():
             sums[name] = sums.get(name, 0.0) + gradient
         if progress is not None:

@@ -14,8 +14,9 @@ import numpy as np
 import tinykit
 from tinykit.errors import PlanError
 from tinykit.ir import Array, Graph
+from tinykit.ops.target import Target
 from tinykit.training.contribution import LayerContribution, Progress, analyse
-from tinykit.training.plan import Plan
+from tinykit.training.plan import Plan, Training
 from tinykit.training.search import Cost
 
 
@@ -27,19 +28,25 @@ class Kept:
     identity: str
     graph: Graph
     samples: Array
-    labels: Sequence[int]
+    targets: Sequence[Target]
+    training: Training
     layers: dict[str, LayerContribution] = field(default_factory=dict)
     costs: dict[str, Cost | None] = field(default_factory=dict)  # None: the plan cannot be
 
     @classmethod
     def open(
-        cls, path: Path, graph: Graph, samples: Array | None, labels: Sequence[int] | None
+        cls,
+        path: Path,
+        graph: Graph,
+        samples: Array | None,
+        targets: Sequence[Target] | None,
+        training: Training | None = None,
     ) -> Kept:
         """What `path` holds for this graph and these samples; nothing where it holds another's.
 
         Raises PlanError without samples.
         """
-        if samples is None or labels is None or not len(samples):
+        if samples is None or targets is None or not len(samples):
             raise PlanError(
                 "a plan is searched for on your data, and the project names none",
                 "add [data] to tinykit.toml, or `tinykit plan --write FILE` for a simple plan",
@@ -50,8 +57,9 @@ class Kept:
         for tensor in graph.tensors.values():
             if tensor.constant:
                 digest.update(np.ascontiguousarray(tensor.value).tobytes())
-        digest.update(np.ascontiguousarray(samples).tobytes() + repr(list(labels)).encode())
-        kept = cls(path, digest.hexdigest(), graph, samples, labels)
+        digest.update(np.ascontiguousarray(samples).tobytes())
+        digest.update(np.array(targets).tobytes() + repr(training).encode())
+        kept = cls(path, digest.hexdigest(), graph, samples, targets, training or Training())
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             data = json.loads(path.read_text())
             if data["identity"] == kept.identity:
@@ -65,7 +73,9 @@ class Kept:
     def contributions(self, progress: Progress | None = None) -> Mapping[str, LayerContribution]:
         """Of all layers that can learn."""
         if not self.layers:
-            self.layers = dict(analyse(self.graph, self.samples, self.labels, progress))
+            self.layers = dict(
+                analyse(self.graph, self.samples, self.targets, self.training, progress)
+            )
             self._save()
         return self.layers
 

@@ -36,6 +36,8 @@ from tinykit.ir import Graph, Op
 from tinykit.ops.optimizer_arithmetic import Adam
 from tinykit.ops.registry import operator
 
+Loss = Literal["softmax_cross_entropy", "sigmoid_cross_entropy", "mean_squared_error"]
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -102,6 +104,22 @@ class Optimizer(_Section):
         return Adam(self.beta_1, self.beta_2, self.epsilon)
 
 
+class Training(_Section):
+    """What the step compares, and with what.
+
+    loss: by default what the network ends in says it: SOFTMAX "softmax_cross_entropy", LOGISTIC
+          "sigmoid_cross_entropy" (classes that may hold together, or a single yes or no), anything
+          else is logits for "softmax_cross_entropy". "mean_squared_error" must be named; so must
+          the loss of a network whose output has its input's shape. The latter two are means over
+          all outputs.
+    target: "given" with each sample, a class or a value for each output; "input": the sample
+          itself, for an autoencoder that learns by "mean_squared_error".
+    """
+
+    loss: Loss | None = None
+    target: Literal["given", "input"] = "given"
+
+
 class Update(_Section):
     """What learns in some layers.
 
@@ -110,21 +128,35 @@ class Update(_Section):
     bias, weights: weights is the fraction of a layer's input channels (of its channels, for a
             depthwise layer); None leaves the setting of earlier entries.
     select: which channels: those of largest magnitude, or the first ones.
+    channels: their numbers, instead of weights and select. They must come from one layer that can
+            make its outputs in another order: not from the model's input, nor from an ADD whose
+            readers choose differently.
     """
 
     layers: str | tuple[str | int, ...]
     bias: bool | None = None
     weights: float | None = Field(None, ge=0, le=1)
     select: Literal["magnitude", "first"] = "magnitude"
+    channels: tuple[int, ...] | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Update:
+        if self.channels is not None:
+            if self.weights is not None:
+                raise ValueError("give either weights or channels")
+            if min(self.channels) < 0 or len(set(self.channels)) < len(self.channels):
+                raise ValueError("channels are different numbers from 0")
+        return self
 
 
 @dataclass(frozen=True)
 class LayerUpdate:
-    """The settled choice for one layer; channels counts the trained ones."""
+    """The settled choice for one layer; channels counts the trained ones, chosen numbers them."""
 
     bias: bool
     channels: int
     select: str
+    chosen: tuple[int, ...] = ()
 
     @property
     def trains(self) -> bool:
@@ -136,6 +168,7 @@ class Plan(_Section):
 
     name: str = "plan"
     optimizer: Optimizer = Optimizer()
+    training: Training = Training()
     update: tuple[Update, ...]
 
     @classmethod
@@ -162,21 +195,30 @@ class Plan(_Section):
         """The choice for every layer with weights, by name; PlanError when none learns."""
         layers = trainable_layers(graph)
         settled: dict[str, LayerUpdate] = {}
-        chosen: dict[str, tuple[bool, float, str]] = {op.name: (False, 0.0, "") for op in layers}
+        nothing: tuple[bool, float, str, tuple[int, ...]] = (False, 0.0, "", ())
+        chosen = dict.fromkeys((op.name for op in layers), nothing)
         for entry in self.update:
             for op in _selected(entry.layers, layers):
-                bias, weights, select = chosen[op.name]
+                bias, weights, select, numbers = chosen[op.name]
                 if entry.bias is not None:
                     bias = entry.bias
                 if entry.weights is not None:
-                    weights, select = entry.weights, entry.select
-                chosen[op.name] = (bias, weights, select)
+                    weights, select, numbers = entry.weights, entry.select, ()
+                if entry.channels is not None:
+                    weights, select, numbers = 0.0, "chosen", tuple(sorted(entry.channels))
+                chosen[op.name] = (bias, weights, select, numbers)
         for op in layers:
-            bias, weights, select = chosen[op.name]
+            bias, weights, select, numbers = chosen[op.name]
             has_bias = len(op.inputs) > 2 and bool(op.inputs[2])
             count = graph[op.inputs[1]].shape[-1]
             channels = min(count, max(1, round(weights * count))) if weights > 0 else 0
-            settled[op.name] = LayerUpdate(bias and has_bias, channels, select)
+            if numbers and numbers[-1] >= count:
+                raise PlanError(
+                    f"plan {self.name}: layer {op.name} has no channel {numbers[-1]}",
+                    f"its channels are 0 … {count - 1}",
+                )
+            channels = len(numbers) or channels
+            settled[op.name] = LayerUpdate(bias and has_bias, channels, select, numbers)
         if not any(choice.trains for choice in settled.values()):
             raise PlanError(f"plan {self.name}: nothing learns", 'add [[update]] layers = "head"')
         return settled
@@ -252,7 +294,8 @@ def _first_error(error: ValidationError) -> str:
     where = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
-        known = {*Plan.model_fields, *Optimizer.model_fields, *Update.model_fields}
+        sections = (Plan, Optimizer, Training, Update)
+        known = {key for section in sections for key in section.model_fields}
         near = get_close_matches(key, known, 1)
         return f"unknown key {where}" + (f"; did you mean {near[0]}?" if near else "")
     return f"{where}: {first['msg']}"

@@ -15,6 +15,8 @@ from tinykit.ops.gradient_arithmetic import (
     WIDE_FRACTION,
     roll,
 )
+from tinykit.ops.target import Target
+from tinykit.training.loss import target_form
 from tinykit.training.plan import Optimizer
 from tinykit.training.rate import learning_rate
 
@@ -31,31 +33,30 @@ class ReferenceTrainer:
     begun: int = 0  # of the pending ones, those that updated
     saturations: int = 0
     skipped: int = 0
+    classes: int = 0  # in use, of a head that grows
 
     def __post_init__(self) -> None:
         values = initial_values(self.graph)
+        self.classes = target_form(self.graph).first_classes
         self.parameters = {
             name: values[name]
             for name, tensor in self.graph.tensors.items()
             if tensor.storage == "parameters"
         }
 
-    def step(self, sample: Array, label: int) -> Step:
+    def step(self, sample: Array, target: Target) -> Step:
         """One sample; the returned step holds loss and prediction before the update."""
-        step = Step(
-            label,
-            learning_rate(self.optimizer, self.steps),
-            self.steps,
-            accumulate=self.optimizer.accumulate,
-            saturations=self.saturations,
-            first=self.begun == 0,
-            updates=self.steps - self.skipped,
-        )
+        step = Step.towards(target, learning_rate(self.optimizer, self.steps))
+        step.index, step.saturations, step.classes = self.steps, self.saturations, self.classes
+        step.accumulate, step.first = self.optimizer.accumulate, self.begun == 0
+        step.updates = self.steps - self.skipped
         inputs = {self.graph.inputs[0]: sample}
         run = evaluate(self.graph, inputs, parameters=self.parameters, step=step)
         self.parameters = {name: run[name] for name in self.parameters}
         self.steps += 1
         self.saturations = step.saturations
+        if self.classes:
+            self.classes = max(self.classes, step.label + 1)
         self.pending += 1
         self.begun += not step.skips
         self.skipped += step.skips

@@ -21,7 +21,7 @@ from tinykit.ir import Graph
 from tinykit.ops.registry import operator
 from tinykit.training.contribution import LayerContribution, differentiable
 from tinykit.training.ladder import plan_text
-from tinykit.training.plan import Optimizer, Plan, Update
+from tinykit.training.plan import Optimizer, Plan, Training, Update
 
 SHARES = (0.0, 0.125, 0.25, 0.5, 1.0)  # of a layer's channels; the published schemes use these
 POPULATION, GENERATIONS, PARENTS = 96, 120, 24
@@ -120,7 +120,9 @@ class Space:
             learning = learning or gene > 0
         return size + peak, work
 
-    def plan(self, genome: Genome, name: str, optimizer: Optimizer) -> Plan:
+    def plan(
+        self, genome: Genome, name: str, optimizer: Optimizer, training: Training | None = None
+    ) -> Plan:
         """The candidate as a plan: layers that are treated alike share an entry."""
         groups: dict[tuple[bool, float], list[str]] = {}
         for layer, gene in zip(self.layers, genome, strict=True):
@@ -130,7 +132,12 @@ class Space:
             Update(layers=tuple(names), bias=bias or None, weights=share or None)
             for (bias, share), names in groups.items()
         ]
-        return Plan(name=name, optimizer=optimizer, update=tuple(updates))
+        return Plan(
+            name=name,
+            optimizer=optimizer,
+            training=training or Training(),
+            update=tuple(updates),
+        )
 
 
 def _channels(total: int, share: float) -> int:
@@ -138,22 +145,25 @@ def _channels(total: int, share: float) -> int:
 
 
 def space_of(
-    graph: Graph, contributions: Mapping[str, LayerContribution], optimizer: Optimizer
+    graph: Graph,
+    contributions: Mapping[str, LayerContribution],
+    optimizer: Optimizer,
+    training: Training | None = None,
 ) -> Space:
     """The candidates for a graph, with what they gain and their prices."""
-    training, layers = differentiable(graph)
+    backward, layers = differentiable(graph, training)
     work: dict[tuple[str, str], int] = {}
     gradients: dict[str, int] = {}
     masks: dict[str, int] = {}
-    for op in training.ops:
+    for op in backward.ops:
         rule = operator(op.kind)
         key = (op.layer, "bias" if op.kind == "bias_update" else op.phase)
-        work[key] = work.get(key, 0) + rule.cost(training, op).instructions
+        work[key] = work.get(key, 0) + rule.cost(backward, op).instructions
         if op.phase == "backward":
-            pair = sum(training[name].bytes for name in (op.inputs[0], *op.outputs))
+            pair = sum(backward[name].bytes for name in (op.inputs[0], *op.outputs))
             gradients[op.layer] = max(gradients.get(op.layer, 0), pair)
         if op.kind == "activation_mask":
-            masks[op.layer] = sum(training[name].bytes for name in op.outputs)
+            masks[op.layer] = sum(backward[name].bytes for name in op.outputs)
     space = Space([], [], [], [])
     weight = WEIGHT_BYTES[optimizer.master] + 2 * len(_states(optimizer))
     bias = (4 if optimizer.master == "int8" else 5) + 2 * len(_states(optimizer))
@@ -238,6 +248,7 @@ def search(
     measure: Callable[[Plan], Cost],
     *,
     optimizer: Optimizer | None = None,
+    training: Training | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Found:
@@ -247,7 +258,7 @@ def search(
     Raises DoesNotFitError where not even the head fits.
     """
     optimizer = optimizer or Optimizer()
-    space = space_of(graph, contributions, optimizer)
+    space = space_of(graph, contributions, optimizer, training)
     everything = sum(gain[0] + gain[1][-1] for gain in space.gains) or 1.0
     random = np.random.default_rng(seed)
     name = f"search-{budget.sram // 1024}KB"
@@ -261,7 +272,7 @@ def search(
         genome = _evolve(space, (max(limit, 1.0), max(work_limit, 1.0)), random, seeds)
         size, work = space.price(genome)
         try:
-            cost = measure(space.plan(genome, name, optimizer))
+            cost = measure(space.plan(genome, name, optimizer, training))
         except PlanError:
             cost = None
         if cost is not None and budget.instructions is not None:
@@ -272,7 +283,7 @@ def search(
             fits = limit
             share = space.gain(genome) / everything
             if budget.holds(cost) and (best is None or share > best[1].contribution):
-                best = genome, Found(space.plan(genome, name, optimizer), share, cost)
+                best = genome, Found(space.plan(genome, name, optimizer, training), share, cost)
         if fails - fits < CLOSE * fails:
             break
         limit = (fits + fails) / 2
@@ -281,7 +292,7 @@ def search(
     if best is not None:
         return best[1]
     head = (0,) * (len(space.layers) - 1) + (2 * len(SHARES) - 2 + int(space.has_bias[-1]),)
-    plan = space.plan(head, name, optimizer)
+    plan = space.plan(head, name, optimizer, training)
     cost = measure(plan)
     if budget.holds(cost):
         return Found(plan, space.gain(head) / everything, cost)

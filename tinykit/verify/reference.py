@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinykit.link import Client
+from tinykit.ops.target import Target
 from tinykit.verify.result import ParameterLike
 
 ALL_OPERATORS = 2**31 - 1
@@ -91,7 +92,7 @@ class Reference(Protocol):
 
     def infer(self, sample: NDArray[np.int8]) -> NDArray[np.int8]: ...
 
-    def train(self, sample: NDArray[np.int8], label: int) -> StepLike: ...
+    def train(self, sample: NDArray[np.int8], target: Target) -> StepLike: ...
 
     def apply(self) -> None: ...
 
@@ -110,10 +111,12 @@ class Reference(Protocol):
 
 @dataclass(frozen=True)
 class Sample:
-    """One run's input: int8 in the model's input shape; a label makes it a training step."""
+    """One run: its input, int8 in the model's input shape; a training step with its target, or an
+    inference."""
 
     input: NDArray[np.int8]
-    label: int | None = None
+    trains: bool = False
+    target: Target = None
 
 
 @dataclass(frozen=True)
@@ -159,10 +162,10 @@ class DeviceSide:
         if self.traces and last != self._last:
             self.client.trace(last)
             self._last = last
-        if sample.label is None:
+        if not sample.trains:
             values = _output_values(self.client.infer(sample.input))
         else:
-            step = self.client.train(sample.input, sample.label)
+            step = self.client.train(sample.input, sample.target)
             values = _step_values(step, self.client.parameters_crc())
         return Outcome(values, self.client.trace(last) if self.traces else None)
 
@@ -177,9 +180,9 @@ class HostSide:
     def run(self, sample: Sample, last: int = ALL_OPERATORS) -> Outcome:
         """One inference or training step, traced over the operators 0 … `last`."""
         self.reference.trace(last)
-        if sample.label is None:
+        if not sample.trains:
             values = _output_values(self.reference.infer(sample.input))
         else:
-            step = self.reference.train(sample.input, sample.label)
+            step = self.reference.train(sample.input, sample.target)
             values = _step_values(step, zlib.crc32(self.reference.parameters()))
         return Outcome(values, self.reference.trace_crc() if self._traced else None)

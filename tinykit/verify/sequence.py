@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tinykit.errors import LinkError, UsageError, VerifyError
 from tinykit.link import Client
+from tinykit.ops.target import Target
 from tinykit.verify.constants import altered_constants
 from tinykit.verify.locate import first_differing
 from tinykit.verify.reference import DeviceSide, HostSide, Outcome, Reference, Sample
@@ -67,7 +68,7 @@ class _Sequence:
         if self.progress is not None:
             self.progress(self.done, self.total)
         if ours == theirs:
-            if sample.label is not None:
+            if sample.trains:
                 self.steps.append(sample)
             return None
         what, device, reference = _first_value(ours, theirs)
@@ -79,7 +80,7 @@ class _Sequence:
 
     def _locate(self, sample: Sample, before: bytes) -> Location | None:
         manifest = self.host.reference.manifest
-        ops = manifest.infer_ops if sample.label is None else manifest.ops
+        ops = manifest.ops if sample.trains else manifest.infer_ops
         if not manifest.trains:
             return first_differing(self.device, self.host, sample, ops, lambda: None)
         try:
@@ -122,7 +123,7 @@ def compare(
     client: Client,
     reference: Reference,
     samples: NDArray[np.int8],
-    labels: NDArray[np.int64] | NDArray[np.int32] | None = None,
+    targets: Sequence[Target] | NDArray[np.int64] | NDArray[np.int32] | None = None,
     *,
     steps: int = 200,
     inferences: int = 10,
@@ -130,13 +131,14 @@ def compare(
 ) -> VerifyResult:
     """Inferences, training steps, inferences, on the device and on the reference.
 
-    samples: int8 [n, …] in the model's input shape; labels: n class numbers, needed when the model
-    trains. Samples are used in order, again from the first when they run out. Compared are every
-    output, prediction, loss (its bits), counter, the checksum of the parameters after every step,
-    the trace over all operators (if compiled in), and at the end every bit of every parameter.
-    Stops at the first difference and finds the operator that it comes from. Where the firmware's
-    file is known (`client.elf`), its constants are compared, too. What a device has learnt before
-    is saved first and put back afterwards.
+    samples: int8 [n, …] in the model's input shape; targets: n of what the loss takes (class
+    numbers, int8 values, or None), needed when the model trains. Samples are used in order, again
+    from the first when they run out. Compared are every output, prediction, loss (its bits),
+    counter, the checksum of the parameters after every step, the trace over all operators (if
+    compiled in), and at the end every bit of every parameter. Stops at the first difference and
+    finds the operator that it comes from. Where the firmware's file is known (`client.elf`), its
+    constants are compared, too. What a device has learnt before is saved first and put back
+    afterwards.
     """
     manifest = reference.manifest
     if client.hello.identity != manifest.identity:
@@ -146,12 +148,12 @@ def compare(
             "build and flash the firmware of this model",
         )
     trains = manifest.trains and steps > 0
-    if len(samples) == 0 or (trains and (labels is None or len(labels) != len(samples))):
-        count = 0 if labels is None else len(labels)
+    if len(samples) == 0 or (trains and (targets is None or len(targets) != len(samples))):
+        count = 0 if targets is None else len(targets)
         raise UsageError(f"verification got {len(samples)} samples and {count} labels")
     learnt = client.save() if manifest.trains else b""
     try:
-        return _compare(client, reference, samples, labels, steps, inferences, progress)
+        return _compare(client, reference, samples, targets, steps, inferences, progress)
     finally:
         reference.trace(-1)
         _put_back(client, learnt)
@@ -171,7 +173,7 @@ def _compare(
     client: Client,
     reference: Reference,
     samples: NDArray[np.int8],
-    labels: NDArray[np.int64] | NDArray[np.int32] | None,
+    targets: Sequence[Target] | NDArray[np.int64] | NDArray[np.int32] | None,
     steps: int,
     inferences: int,
     progress: Progress | None,
@@ -190,14 +192,14 @@ def _compare(
         difference = _initial_difference(tensors)
     plan = [Sample(samples[index % len(samples)]) for index in range(inferences)]
     if steps:
-        assert labels is not None
+        assert targets is not None
         at = [index % len(samples) for index in range(steps)]
-        plan = [*plan, *(Sample(samples[index], int(labels[index])) for index in at), *plan]
+        plan = [*plan, *(Sample(samples[index], True, targets[index]) for index in at), *plan]
     trained = ran = 0
     for sample in plan:
         if difference is not None:
             break
-        if sample.label is not None:
+        if sample.trains:
             trained += 1
             when = f"training step {trained}"
         else:
@@ -219,7 +221,7 @@ def verify(
     client: Client,
     reference: Reference,
     samples: NDArray[np.int8],
-    labels: NDArray[np.int64] | NDArray[np.int32] | None = None,
+    targets: Sequence[Target] | NDArray[np.int64] | NDArray[np.int32] | None = None,
     *,
     steps: int = 200,
     inferences: int = 10,
@@ -227,7 +229,7 @@ def verify(
 ) -> VerifyResult:
     """`compare`, with VerifyError for any difference: one line that names the first layer."""
     result = compare(
-        client, reference, samples, labels, steps=steps, inferences=inferences, progress=progress
+        client, reference, samples, targets, steps=steps, inferences=inferences, progress=progress
     )
     if result.difference is not None:
         raise VerifyError(str(result.difference), result.difference.why_not)

@@ -4,16 +4,6 @@
 
 #define GRADIENT_EXPONENT 14 /* the loss gradient is in units of 2^-14 */
 
-/* The smallest k with x <= 2^k, for a positive normal x. */
-static int32_t exponent_above(float x) {
-    const uint32_t bits = tk_float_bits(x);
-    return (int32_t)(bits >> 23) - 127 + ((bits & 0x7FFFFFu) != 0 ? 1 : 0);
-}
-
-static float power_of_two(int32_t exponent) {
-    return tk_bits_float((uint32_t)(exponent + 127) << 23);
-}
-
 void tk_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const int8_t *logits,
                                  int16_t *gradient, float *scratch, const tk_target *target,
                                  tk_trainer *trainer, tk_step *step) {
@@ -46,7 +36,7 @@ void tk_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const int
     step->loss = tk_log(total) + distance;
     trainer->skips =
         largest < loss->skip_below || (loss->guard_loss > 0.0f && step->loss > loss->guard_loss);
-    if (largest < power_of_two(-100)) {
+    if (largest < tk_power_of_two(-100)) {
         trainer->rate = 0.0f;
         trainer->normalisation = 0.0f;
         for (uint32_t c = 0; c < classes; c++) {
@@ -54,10 +44,10 @@ void tk_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const int
         }
         return;
     }
-    const int32_t k = exponent_above(largest);
-    trainer->normalisation = power_of_two(k);
+    const int32_t k = tk_exponent_above(largest);
+    trainer->normalisation = tk_power_of_two(k);
     trainer->rate = trainer->rate * trainer->normalisation;
-    const float up = power_of_two(GRADIENT_EXPONENT - k);
+    const float up = tk_power_of_two(GRADIENT_EXPONENT - k);
     for (uint32_t c = 0; c < classes; c++) {
         const float scaled = scratch[c] * up;
         gradient[c] = (int16_t)(scaled + (scaled >= 0.0f ? 0.5f : -0.5f));

@@ -33,15 +33,32 @@ static float learning_rate(const tk_optimizer *optimizer, uint32_t step) {
     return rate;
 }
 
+/* Whether the loss takes such a target. */
+static int32_t takes(const tk_optimizer *optimizer, const tk_target *target) {
+    if (optimizer->classes == 0 && optimizer->target_values == 0) {
+        return 1; /* the input is its own target */
+    }
+    if (target == NULL) {
+        return 0;
+    }
+    if (target->values != NULL) {
+        return optimizer->target_values > 0;
+    }
+    return target->label >= 0 && (uint32_t)target->label < optimizer->classes;
+}
+
 tk_status tk_step_begin(const tk_parameters *p, const tk_target *target, tk_step *step) {
     tk_trainer *trainer = p->trainer;
     *step = (tk_step){.prediction = -1,
                       .step = trainer->step,
                       .saturations = trainer->saturations,
                       .skipped = trainer->skipped};
-    if (target == NULL || target->label < 0 || (uint32_t)target->label >= p->optimizer->classes) {
+    if (!takes(p->optimizer, target)) {
         step->status = TK_ERROR_ARGUMENT;
         return TK_ERROR_ARGUMENT;
+    }
+    if (p->optimizer->first_classes > 0 && (uint32_t)target->label >= trainer->classes) {
+        trainer->classes = (uint32_t)target->label + 1;
     }
     trainer->learning_rate = learning_rate(p->optimizer, trainer->step);
     trainer->rate = trainer->learning_rate / (float)p->optimizer->accumulate;
@@ -77,12 +94,11 @@ void tk_parameters_reset(const tk_parameters *p) {
     for (; i < p->block_bytes; i++) {
         p->block[i] = 0;
     }
-    *p->trainer = (tk_trainer){0};
+    *p->trainer = (tk_trainer){.classes = p->optimizer->first_classes};
 }
 
-/* The saved form: "TKP2", step, pending, begun, saturations, skipped, block bytes, identity, block,
- * CRC-32.
- */
+/* The saved form: "TKP2", step, pending and classes (16 bits each), begun, saturations, skipped,
+ * block bytes, identity, block, CRC-32. */
 #define MAGIC 0x32504B54u
 #define HEADER_WORDS 7u
 #define HEADER_BYTES (16u + 4u * HEADER_WORDS)
@@ -106,9 +122,10 @@ size_t tk_parameters_save(const tk_parameters *p, uint8_t *out, size_t bytes) {
     for (size_t i = 0; i < TK_SAVE_OVERHEAD; i++) {
         out[i] = 0;
     }
+    const uint32_t counts = p->trainer->pending | p->trainer->classes << 16;
     const uint32_t header[HEADER_WORDS] = {MAGIC,
                                            p->trainer->step,
-                                           p->trainer->pending,
+                                           counts,
                                            p->trainer->begun,
                                            p->trainer->saturations,
                                            p->trainer->skipped,
@@ -151,9 +168,10 @@ tk_status tk_parameters_load(const tk_parameters *p, const uint8_t *in, size_t b
         p->block[i] = block[i];
     }
     *p->trainer = (tk_trainer){.step = get32(in + 4),
-                               .pending = get32(in + 8),
+                               .pending = get32(in + 8) & 0xFFFFu,
                                .begun = get32(in + 12),
                                .saturations = get32(in + 16),
-                               .skipped = get32(in + 20)};
+                               .skipped = get32(in + 20),
+                               .classes = get32(in + 8) >> 16};
     return TK_OK;
 }

@@ -14,7 +14,7 @@ extern "C" {
 
 typedef enum {
     TK_OK = 0,
-    TK_ERROR_ARGUMENT = 1, /* a label out of range, a null pointer */
+    TK_ERROR_ARGUMENT = 1, /* a label out of range, values where a label belongs, no target */
     TK_ERROR_FORMAT = 2,   /* not saved parameters, or of another version */
     TK_ERROR_MODEL = 3,    /* saved by another model */
     TK_ERROR_CRC = 4,      /* damaged */
@@ -23,14 +23,15 @@ typedef enum {
 
 /* What a training step is told. */
 typedef struct {
-    int32_t label; /* class number, from 0 */
+    int32_t label;        /* class number, from 0 */
+    const int8_t *values; /* or a value for each output, quantized as the model's header says */
 } tk_target;
 
 /* What a training step answers. */
 typedef struct {
     tk_status status;
-    int32_t prediction;   /* class with the largest logit, before the update */
-    float loss;           /* cross-entropy in nats, before the update */
+    int32_t prediction;   /* class with the largest logit, before the update; -1: no classes */
+    float loss;           /* cross-entropy in nats, or mean squared error, before the update */
     uint32_t step;        /* steps done, this one included */
     uint32_t saturations; /* gradient values clamped to int16 since the start */
     uint32_t skipped;     /* steps since the start that changed nothing, as the plan has it */

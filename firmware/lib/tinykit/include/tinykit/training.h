@@ -23,6 +23,7 @@ typedef struct {
     float rate;           /* this step's for plain SGD: of a sample's normalised gradients */
     float learning_rate;  /* this step's, of the mean of the samples' gradients */
     float normalisation;  /* gradients were divided by it */
+    uint32_t classes;     /* in use, of a head that grows; else 0 */
 } tk_trainer;
 
 /* The optimizer; schedule: 0 constant, 1 linear, 2 cosine down to zero over total_steps; 3 times
@@ -34,7 +35,9 @@ typedef struct {
     uint32_t accumulate;
     uint32_t wide; /* weights have masters of 32 bits */
     uint32_t seed;
-    uint32_t classes;
+    uint32_t classes;       /* labels are below it; 0: none are taken */
+    uint32_t first_classes; /* in use from the beginning, of a head that grows; else 0 */
+    uint32_t target_values; /* of a target that is a vector; 0: none are taken */
 } tk_optimizer;
 
 /* A trained tensor with its residual: master = 256 * used + residual, or 2^24 * used + residual for
@@ -93,11 +96,12 @@ void tk_parameters_apply(const tk_parameters *p);
 size_t tk_parameters_save(const tk_parameters *p, uint8_t *out, size_t bytes);
 tk_status tk_parameters_load(const tk_parameters *p, const uint8_t *in, size_t bytes);
 
-/* A step is begin, the generated calls, end; begin fails on a label out of range. */
+/* A step is begin, the generated calls, end; begin fails on a target that the loss
+ * does not take. */
 tk_status tk_step_begin(const tk_parameters *p, const tk_target *target, tk_step *step);
 void tk_step_end(const tk_parameters *p, tk_step *step);
 
-/* Loss.  scratch: 4 * classes bytes.  The step ends with it where max |p - y| < skip_below, or
+/* Losses.  scratch: 4 bytes a logit.  The step ends with it where max |p - y| < skip_below, or
  * the loss is above guard_loss (0: never). */
 typedef struct {
     float scale;
@@ -107,6 +111,43 @@ typedef struct {
 void tk_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const int8_t *logits,
                                  int16_t *gradient, float *scratch, const tk_target *target,
                                  tk_trainer *trainer, tk_step *step);
+
+/* Both over the first trainer.classes of one row alone; what is not in use has probability and
+ * gradient 0. */
+void tk_growing_softmax_s8(const tk_softmax *softmax, const int8_t *input, int8_t *output,
+                           const tk_trainer *trainer);
+void tk_growing_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const int8_t *logits,
+                                         int16_t *gradient, float *scratch, const tk_target *target,
+                                         tk_trainer *trainer, tk_step *step);
+
+/* One logit a class that may hold or not; a target value v means (v + 128) / 255.  A label among
+ * several classes is that class alone; with one logit it is 0 or 1 itself. */
+typedef struct {
+    float scale;
+    float skip_below, guard_loss;
+    int32_t zero_point;
+    uint32_t outputs;
+} tk_sigmoid_cross_entropy;
+void tk_sigmoid_cross_entropy_s8(const tk_sigmoid_cross_entropy *loss, const int8_t *logits,
+                                 int16_t *gradient, float *scratch, const tk_target *target,
+                                 tk_trainer *trainer, tk_step *step);
+
+/* Differences (y - zero_point) * multiplier - (t - target_zero_point) * target_multiplier, in units
+ * of the larger scale / 2^20. */
+typedef struct {
+    float guard_loss;
+    float loss_scale;     /* loss by sum of squares, in (64 units)^2 */
+    float gradient_scale; /* derivative by difference */
+    int32_t multiplier, target_multiplier;
+    int32_t zero_point, target_zero_point;
+    uint32_t size;
+} tk_mean_squared_error;
+void tk_mean_squared_error_s8(const tk_mean_squared_error *loss, const int8_t *y, int16_t *gradient,
+                              const tk_target *target, tk_trainer *trainer, tk_step *step);
+/* The same against a tensor: an autoencoder's own input. */
+void tk_reconstruction_error_s8(const tk_mean_squared_error *loss, const int8_t *y,
+                                const int8_t *expected, int16_t *gradient, tk_trainer *trainer,
+                                tk_step *step);
 
 /* Activations: the gradient passes where low < y < high. */
 typedef struct {
