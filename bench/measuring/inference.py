@@ -63,6 +63,11 @@ class Measured:
     exact: bool
     samples: tuple[int, ...]
 
+    @property
+    def spread(self) -> int:
+        """By how many instructions an inference can differ from another, as far as was seen."""
+        return max(self.samples) - min(self.samples)
+
 
 def measure(
     path: Path,

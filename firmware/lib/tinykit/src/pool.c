@@ -16,11 +16,23 @@ static divisor divisor_of(int32_t count) {
     return (divisor){count, exact ? UINT32_MAX / (uint32_t)count + 1 : 0};
 }
 
+/* n / count, below 256: by subtraction, since ARMv6-M's library divides in as many steps as n has
+ * bits, and the time of an inference shall not depend on its input. */
+static uint32_t divide_by_bits(uint32_t n, uint32_t count) {
+    uint32_t q = 0;
+    for (int bit = 7; bit >= 0; bit--) {
+        const uint32_t fits = (n >> bit) >= count;
+        n -= (count << bit) & (0u - fits);
+        q |= fits << bit;
+    }
+    return q;
+}
+
 /* |x| / count, rounded to nearest, halves away from zero. */
 static int32_t divide(const divisor *d, int32_t x) {
     const uint32_t n = (uint32_t)(x < 0 ? -x : x) + (uint32_t)d->count / 2;
     const uint32_t q = d->reciprocal != 0 ? (uint32_t)(((uint64_t)n * d->reciprocal) >> 32)
-                                          : n / (uint32_t)d->count;
+                                          : divide_by_bits(n, (uint32_t)d->count);
     return x < 0 ? -(int32_t)q : (int32_t)q;
 }
 
