@@ -10,8 +10,8 @@ static int32_t shift_left(int32_t x, int bits) {
     return x < -limit ? INT32_MIN : (int32_t)((uint32_t)x << bits);
 }
 
-/* As tk_doubling_high_multiply, where not both can be INT32_MIN. */
-static inline int32_t multiply(int32_t a, int32_t b) {
+/* As tk_doubling_high_multiply, where not both can be INT32_MIN.  One copy: a softmax is short. */
+static __attribute__((noinline)) int32_t multiply(int32_t a, int32_t b) {
     return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
 }
 
@@ -71,7 +71,8 @@ static inline int leading_zeros(uint32_t x) {
 }
 
 /* exp of a difference in Q0.31; 0 if it counts as minus infinity. */
-static int32_t exponential(const tk_softmax *softmax, int32_t difference) {
+static __attribute__((noinline)) int32_t exponential(const tk_softmax *softmax,
+                                                     int32_t difference) {
     const uint32_t infinite = (uint32_t)(difference - softmax->diff_min) >> 31;
     const int32_t finite = choose(infinite, 0, difference);
     const int32_t shifted = (int32_t)((uint32_t)finite << softmax->shift);
