@@ -59,6 +59,7 @@ def _model(board: Board, result: Measured) -> dict[str, Any]:
         "samples": len(result.samples),
         "instructions_of_samples": list(result.samples),
         "instructions_spread": result.spread,
+        "instructions_worst_case": result.worst,
         "cmsis_nn_instructions": cmsis_nn(board.cpu, result.name),
         "histogram": {
             name: {"executed": executed, "cycles": cycles}
@@ -95,7 +96,8 @@ def parts(
         "sram: what the model adds to a firmware: arena with resident input and output, "
         "parameters, state, variables, and the deepest stack of infer()",
         "between inputs: instructions of the dearest of the samples less those of the cheapest "
-        "(noise, quiet noise, all -128, all 127, both in turn)",
+        "(noise, quiet noise, all -128, all 127, both in turn); worst case: whatever depends on "
+        "data goes the long way",
         "CMSIS-NN: 99f736a, -O3, counted on the same machine",
     ]  # fmt: skip
     return tuple(found)
@@ -141,7 +143,7 @@ def _summary(board: Board, results: Sequence[Measured]) -> Table:
         *numbers(
             "MACs", *(["after passes"] if folded else []), "instructions", "per MAC", "cycles"
         ),
-        *numbers("between inputs"),
+        *numbers("between inputs", "worst case"),
         *numbers("arena", "sram", "flash code", "weights"),
         Column("exact"),
         *numbers("CMSIS-NN", "of CMSIS-NN"),
@@ -157,6 +159,7 @@ def _summary(board: Board, results: Sequence[Measured]) -> Table:
                 *([f"{result.macs_left:,}"] if folded else []),
                 *_cost(result.macs, result.instructions, result.cycles),
                 f"{result.spread:,}",
+                _number(result.worst),
                 *map(_number, (memory.arena, memory.sram, memory.flash_code, memory.flash_weights)),
                 f"yes, {len(result.samples)} samples" if result.exact else "NO",
                 _number(peer),
