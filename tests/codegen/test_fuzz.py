@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.support import fuzz
-from tests.support.random_models import RULES, models
+from tests.support.random_models import RULES, SPATIAL, models
 from tinykit.ir import Array
 from tinykit.ops.registry import tflite_operators
 
@@ -24,12 +24,15 @@ def test_random_graphs_in_c_equal_numpy_equal_tflm() -> None:
 
 
 def test_every_operator_that_can_be_imported_is_generated() -> None:
-    """Who adds an operator adds a function to tests/support/random_models.py."""
+    """Who adds an operator adds a function to one of tests/support/random_*.py."""
+    rules, spatial = fuzz.generators()
+    assert set(RULES) <= set(rules)
+    assert set(SPATIAL) <= set(spatial) <= set(rules)
     drawn = {
         name
-        for rule in RULES
+        for rule in rules
         for number in range(12)
-        for name in fuzz.sample(models((rule,)), number).operators
+        for name in fuzz.sample(models((rule,), spatial=spatial), number).operators
     }
     assert set(tflite_operators()) <= drawn
 

@@ -2,8 +2,8 @@
 
     python -m tests.support.fuzz --graphs 1000 [--seed 0]        (or make fuzz GRAPHS=1000)
 
-Graph n comes from seed n alone. Its operators come from tests.support.random_models (which has one
-function for each operator), with dead and equal channels planted in every second one. The passes
+Graph n comes from seed n alone. Its operators come from tests/support/random_*.py, which have one
+function for each operator, with dead and equal channels planted in every second one. The passes
 run as for any build; what is left is scheduled as a build does it, under a budget of SRAM, cut into
 segments at random, or fed row by row, and emitted. Many graphs go into one program, which is linked
 with the kernels (compiled once) of each instruction set that this machine can stand in for, all
@@ -13,11 +13,15 @@ under address and undefined-behaviour sanitizers.
 from __future__ import annotations
 
 import argparse
+import importlib
+import inspect
+import pkgutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,10 +29,11 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+import tests.support
 from tests.support.goldens import tflm
 from tests.support.kernels import VARIANTS
 from tests.support.planted import plant
-from tests.support.random_models import RULES, SPATIAL, RandomModel, models
+from tests.support.random_models import RandomModel, Rule, models
 from tests.support.streamed import FLAGS, programs, runtime_objects
 from tinykit.codegen import Compiled, write
 from tinykit.codegen.generate import graphs as through_passes
@@ -107,11 +112,31 @@ class Case:
     outputs: Array
 
 
+@cache
+def generators() -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
+    """(all, those that need height and width): functions (draw, now) of tests.support.random_*."""
+    rules: list[Rule] = []
+    spatial: list[Rule] = []
+    for found in pkgutil.iter_modules(tests.support.__path__, "tests.support."):
+        if not found.name.startswith("tests.support.random_"):
+            continue
+        module = importlib.import_module(found.name)
+        for name, function in inspect.getmembers(module, inspect.isfunction):
+            own = function.__module__ == module.__name__ and not name.startswith("_")
+            if own and list(inspect.signature(function).parameters) == ["draw", "now"]:
+                rules.append(function)
+        for name in ("SPATIAL", "MAPS"):
+            spatial += getattr(module, name, ())
+    return tuple(rules), tuple(dict.fromkeys(spatial))
+
+
 @st.composite
 def candidates(draw: st.DrawFn) -> RandomModel:
     change = plant if draw(st.booleans()) else None
-    rules = RULES if draw(st.booleans()) else SPATIAL  # the latter can stream
-    return draw(models(rules, LENGTH, change, draw(st.sampled_from([9, 9, 16]))))
+    rules, spatial = generators()
+    chosen = rules if draw(st.booleans()) else spatial  # the latter can stream
+    largest = draw(st.sampled_from([9, 9, 16]))
+    return draw(models(chosen, LENGTH, change, largest, spatial))
 
 
 def sample(strategy: st.SearchStrategy[Value], number: int) -> Value:

@@ -355,7 +355,8 @@ Rule = Callable[[Draw, Current], None]
 # no batch needed
 SHAPELESS = (fully_connected, add, softmax, quantize, relu, relu6, transpose, squeeze, expand_dims)
 Change = Callable[[Graph, np.random.Generator], None]
-# A new operator is one function above and its name in one of these; the fuzzer does the rest.
+# A new operator is one function here, or in another random_*.py of this folder, where the fuzzer
+# finds it. Those that need height and width stand in that module's SPATIAL or MAPS.
 SPATIAL: tuple[Rule, ...] = (conv2d, depthwise_conv2d, depthwise_3x3, average_pool2d, max_pool2d,
                              branches)  # fmt: skip
 ANY_RANK: tuple[Rule, ...] = (fully_connected, add, mean, pad, softmax, quantize, relu, relu6,
@@ -385,13 +386,15 @@ def models(
     length: int = 1,
     change: Change | None = None,
     largest: int = 9,
+    spatial: tuple[Rule, ...] = SPATIAL,
 ) -> RandomModel:
     """A chain of up to `length` operators drawn from `rules`, with three random inputs.
 
     change: what is done to the file before it is written.  largest: height and width.
+    spatial: the rules that need height and width.
     """
     graph = Graph()
-    flat = not any(rule in SPATIAL for rule in rules) and draw(st.booleans())
+    flat = not any(rule in spatial for rule in rules) and draw(st.booleans())
     if flat:
         shape: tuple[int, ...] = (1, *draw(st.lists(CHANNELS, min_size=1, max_size=2)))
     else:
@@ -404,7 +407,7 @@ def models(
     for _ in range(draw(st.integers(1, length))):
         possible = [
             r for r in rules
-            if (len(now.shape) == 4 or r not in SPATIAL)
+            if (len(now.shape) == 4 or r not in spatial)
             and (len(now.shape) > 1 or r is not mean)
             and (now.scale > SMALLEST_CLAMPED or r not in (relu, relu6))
             and (now.shape[-1] < 500 or r is not softmax)  # TFLM aborts when a sum exceeds 511
