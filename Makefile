@@ -36,6 +36,9 @@ test: setup  ## the whole test suite (ARGS="-k name" to choose)
 
 setup: $(STAMPS)/python $(STAMPS)/compiler  ## .venv with everything in it, cross compiler, emulators
 
+fuzz: setup  ## random graphs, TFLM = NumPy = C (GRAPHS=1000 SEED=0)
+	@$(BIN)/python -m tests.support.fuzz --graphs $(or $(GRAPHS),1000) --seed $(or $(SEED),0)
+
 lint: setup  ## ruff, mypy --strict, clang-format, C warnings as errors
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -139,4 +142,4 @@ $(STAMPS)/system-pip: | $(STAMPS)/python
 	fi
 	@touch $@
 
-.PHONY: help demo test setup lint bench bounds docs format wheel clean distclean
+.PHONY: help demo test fuzz setup lint bench bounds docs format wheel clean distclean

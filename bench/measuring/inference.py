@@ -14,6 +14,7 @@ from bench.measuring.golden import tflm_outputs
 from bench.measuring.markers import find_markers
 from bench.measuring.memory import Footprint, footprint
 from bench.measuring.models import samples_for
+from bench.measuring.worst import worst_case
 from tinykit.boards import Board
 from tinykit.build.firmware import build_firmware
 from tinykit.build.image import read_image
@@ -44,7 +45,8 @@ class Measured:
 
     `macs` are those of the model as published, `macs_left` those that remain after the passes.
     `samples` are the instructions of each sample, `instructions` those of the first; `exact` says
-    whether the outputs for all of them are TensorFlow Lite Micro's.
+    whether the outputs for all of them are TensorFlow Lite Micro's.  `worst` is a bound for every
+    input (see worst.py), None if there is none.
     `histogram`: executions and cycles by instruction, empty without a table.
     `schedule` describes the ops in order, with the bytes of the arena that they use.
     """
@@ -62,6 +64,12 @@ class Measured:
     memory: Footprint
     exact: bool
     samples: tuple[int, ...]
+    worst: int | None
+
+    @property
+    def spread(self) -> int:
+        """By how many instructions an inference can differ from another, as far as was seen."""
+        return max(self.samples) - min(self.samples)
 
 
 def measure(
@@ -124,6 +132,7 @@ def measure(
             for run, right in zip(runs, golden, strict=True)
         ),
         samples=tuple(run.instructions for run in runs),
+        worst=worst_case(runs, image),
     )
 
 

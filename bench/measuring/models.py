@@ -47,9 +47,10 @@ def choose(given: list[Path] | None) -> dict[str, Path]:
 
 def samples_for(shape: tuple[int, ...]) -> list[NDArray[np.int8]]:
     """Seeded samples: noise of full range first (the one that is reported), then of smaller ranges
-    about other levels, and both extremes."""
+    about other levels, both extremes, and these in turn."""
     full = noise(shape, 1, count=3).x
     levels = zip(full, (-96, 0, 96), strict=True)
     quiet = [(sample // 8 + level).astype(np.int8) for sample, level in levels]
     flat = [np.full(shape, value, np.int8) for value in (-128, 127)]
-    return [np.ascontiguousarray(sample) for sample in (full[0], *quiet, *flat)]
+    turns = np.resize(np.array([-128, 127], np.int8), shape)
+    return [np.ascontiguousarray(sample) for sample in (full[0], *quiet, *flat, turns)]

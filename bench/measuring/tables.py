@@ -58,6 +58,8 @@ def _model(board: Board, result: Measured) -> dict[str, Any]:
         "exact": result.exact,
         "samples": len(result.samples),
         "instructions_of_samples": list(result.samples),
+        "instructions_spread": result.spread,
+        "instructions_worst_case": result.worst,
         "cmsis_nn_instructions": cmsis_nn(board.cpu, result.name),
         "histogram": {
             name: {"executed": executed, "cycles": cycles}
@@ -93,6 +95,9 @@ def parts(
         f"cycles: {f'{table.title}; {LEFT_OUT}' if table else f'none published for {board.core}'}",
         "sram: what the model adds to a firmware: arena with resident input and output, "
         "parameters, state, variables, and the deepest stack of infer()",
+        "between inputs: instructions of the dearest of the samples less those of the cheapest "
+        "(noise, quiet noise, all -128, all 127, both in turn); worst case: whatever depends on "
+        "data goes the long way",
         "CMSIS-NN: 99f736a, -O3, counted on the same machine",
     ]  # fmt: skip
     return tuple(found)
@@ -138,6 +143,7 @@ def _summary(board: Board, results: Sequence[Measured]) -> Table:
         *numbers(
             "MACs", *(["after passes"] if folded else []), "instructions", "per MAC", "cycles"
         ),
+        *numbers("between inputs", "worst case"),
         *numbers("arena", "sram", "flash code", "weights"),
         Column("exact"),
         *numbers("CMSIS-NN", "of CMSIS-NN"),
@@ -152,6 +158,8 @@ def _summary(board: Board, results: Sequence[Measured]) -> Table:
                 f"{result.macs:,}",
                 *([f"{result.macs_left:,}"] if folded else []),
                 *_cost(result.macs, result.instructions, result.cycles),
+                f"{result.spread:,}",
+                _number(result.worst),
                 *map(_number, (memory.arena, memory.sram, memory.flash_code, memory.flash_weights)),
                 f"yes, {len(result.samples)} samples" if result.exact else "NO",
                 _number(peer),

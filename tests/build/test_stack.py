@@ -43,7 +43,16 @@ __attribute__((noinline)) uint32_t chosen(uint32_t n) {
     }
     return 0;
 }
+#define TEN(x) x x x x x x x x x x
+__attribute__((noinline)) void long_loop(const uint32_t *p) {
+    for (; *p != 1; p++) {
+        if (*p == 2) { block(); continue; }
+        TEN(TEN(TEN(sink = p[2]; sink = 3;)))
+    }
+    block();
+}
 int main(void) {
+    long_loop((const uint32_t *)8);
     block(); recursive(sink); even(3); indirect(); variable(sink); return (int)chosen(sink);
 }
 """
@@ -64,7 +73,7 @@ def linked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return link(tmp_path_factory.mktemp("stack"), flags)
 
 
-def link(folder: Path, machine: str) -> Path:
+def link(folder: Path, machine: str, *options: str) -> Path:
     """SOURCE with the board support's start-up code; .su files beside it."""
     if not shutil.which("arm-none-eabi-gcc"):
         pytest.skip("arm-none-eabi-gcc is not installed")
@@ -76,7 +85,7 @@ def link(folder: Path, machine: str) -> Path:
         [
             *("arm-none-eabi-gcc", *flags.split(), "-fno-builtin", "-fstack-usage", "-nostdlib"),
             *("-fno-ipa-ra", f"-I{support}", "main.c", str(support / "startup.c"), "-Tx.ld"),
-            *("-o", "x.elf", "-Wl,--gc-sections"),
+            *("-o", "x.elf", "-Wl,--gc-sections", *options),
         ],
         cwd=folder,
         check=True,
@@ -101,6 +110,40 @@ def test_a_switch_through_a_table_of_addresses(tmp_path: Path) -> None:
     assert analysis.depth_of("chosen") >= analysis.depth_of("block") > 400
     with pytest.raises(BuildError, match="through a pointer, in `indirect`"):
         analysis.depth_of("indirect")
+
+
+def test_far_jumps_within_a_function_are_not_calls(tmp_path: Path) -> None:
+    """GCC for Armv6-M goes back to the head of a long loop by BL: neither recursion nor deeper."""
+    image = read_image(link(tmp_path, "-mcpu=cortex-m0plus -mthumb"))
+    long = next(s for s in image.symbols if s.name == "long_loop")
+    inside = range(long.address, long.address + long.size, 2)
+    calls = [d.target for d in (decode(image, at) for at in inside) if d.flow is Flow.CALL]
+    assert any(long.address < target < long.address + long.size for target in calls), "no far jump"
+    block = StackAnalysis(image).depth_of("block")
+    stated = (tmp_path / "x.elf-main.su").read_text()
+    frame = int(re.findall(r"long_loop\t(\d+)", stated)[0])
+    assert StackAnalysis(image).depth_of("long_loop") == frame + block
+
+
+def test_marks_of_debugging_sections_are_not_code(tmp_path: Path) -> None:
+    """.debug_frame has marks ($d), too, at addresses that count from 0 where .text also begins."""
+    images = []
+    for name, option in (("without", "-g0"), ("with", "-g")):
+        (tmp_path / name).mkdir()
+        elf = link(tmp_path / name, "-mcpu=cortex-m4 -mthumb", option)
+        images.append(read_image(elf))
+    symbols = subprocess.run(
+        ["arm-none-eabi-readelf", "-Ws", str(elf)], capture_output=True, text=True, check=True
+    ).stdout
+    marks = {int(value, 16) for value in re.findall(r": (\w+) .* \$[dt]$", symbols, re.M)}
+    without, debug = images
+    inside = range(without.text_address, without.text_address + len(without.text))
+    assert any(m in inside for m in marks - set(without.code_starts)), "no such marks"
+    assert debug.text == without.text
+    assert (debug.code_starts, debug.code_kinds) == (without.code_starts, without.code_kinds)
+    for function in ("block", "chosen"):
+        expected = StackAnalysis(without).depth_of(function)
+        assert StackAnalysis(debug).depth_of(function) == expected
 
 
 @pytest.mark.parametrize(

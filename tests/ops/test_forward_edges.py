@@ -105,3 +105,24 @@ def test_convolutions_of_one_tap_that_see_padding_alone(
         expected = evaluate(graph, {"x": x})[graph.outputs[0]]
         for rows in (False, True):
             np.testing.assert_array_equal(sanitized_kernels.run(graph, x, rows), expected)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_sum_with_what_is_far_too_small_to_count(
+    first: bool, sanitized_kernels: SanitizedKernels, tmp_path: Path
+) -> None:
+    """Scales further apart than 2^31: the multiplier of the smaller one is 0, its shift too."""
+    graph = Graph()
+    x = graph.tensor((1, 2, 9), 1e-5, 3)
+    codes = np.arange(-9, 9, dtype=np.int8).reshape(1, 2, 9) * 14
+    large = graph.constant(codes, (1e7,), (-128,))
+    y = graph.tensor((1, 2, 9), 6e6, 5)
+    graph.operator("ADD", [x, large] if first else [large, x], y, {}, 2)
+    graph.inputs, graph.outputs = [x], [y]
+    content = write(graph)
+    (tmp_path / "model.tflite").write_bytes(content)
+    loaded = load_model(tmp_path / "model.tflite")
+    for code in (-128, 127):
+        inputs = np.full((1, 2, 9), code, np.int8)
+        expected = tflm(content, inputs)
+        np.testing.assert_array_equal(sanitized_kernels.run(loaded, inputs), expected)

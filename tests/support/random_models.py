@@ -277,6 +277,29 @@ def reshape(draw: Draw, now: Current) -> None:
     _move(now, y, shape, now.scale, now.zero_point)
 
 
+def squeeze(draw: Draw, now: Current) -> None:
+    """All axes of size 1, the batch too (or a RESHAPE, where nothing else is left)."""
+    shape = tuple(n for n in now.shape if n != 1)
+    if not shape:
+        reshape(draw, now)
+        return
+    y = _make(draw, now, shape, now.scale, now.zero_point)
+    now.graph.operator("SQUEEZE", [now.tensor], y)
+    _move(now, y, shape, now.scale, now.zero_point)
+
+
+def expand_dims(draw: Draw, now: Current) -> None:
+    if len(now.shape) > 3:
+        reshape(draw, now)
+        return
+    axis = draw(st.integers(0, len(now.shape)))
+    shape = (*now.shape[:axis], 1, *now.shape[axis:])
+    inputs = [now.tensor, now.graph.constant(np.array(axis, np.int32))]
+    y = _make(draw, now, shape, now.scale, now.zero_point)
+    now.graph.operator("EXPAND_DIMS", inputs, y, {})
+    _move(now, y, shape, now.scale, now.zero_point)
+
+
 def transpose(draw: Draw, now: Current) -> None:
     order = draw(st.permutations(range(len(now.shape))))
     shape = tuple(now.shape[i] for i in order)
@@ -286,12 +309,58 @@ def transpose(draw: Draw, now: Current) -> None:
     _move(now, y, shape, now.scale, now.zero_point)
 
 
+def _path(draw: Draw, now: Current) -> None:
+    """A few layers that keep the shape."""
+    channels, same = now.shape[3], {"Padding": 0, "StrideH": 1, "StrideW": 1}
+    for _ in range(draw(st.integers(0, 2))):
+        kernel = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+        kind = draw(st.sampled_from(["conv", "depthwise", "average", "max", "quantize"]))
+        if kind == "conv":
+            fan_in = kernel[0] * kernel[1] * channels
+            parts = _weights(draw, now, (channels, *kernel, channels), 0, fan_in)
+            weights, bias, scale, zero = parts
+            y = _make(draw, now, now.shape, scale, zero)
+            options = same | {"FusedActivationFunction": _activation(draw, scale)}
+            now.graph.operator("CONV_2D", [now.tensor, weights, bias], y, options, version=3)
+            _move(now, y, now.shape, scale, zero)
+        elif kind == "depthwise":
+            _depthwise(draw, now, kernel, dict(same), 1)
+        elif kind == "quantize":
+            quantize(draw, now)
+        else:
+            y = _make(draw, now, now.shape, now.scale, now.zero_point)
+            options = same | {"FilterHeight": kernel[0], "FilterWidth": kernel[1]}
+            builtin = "AVERAGE_POOL_2D" if kind == "average" else "MAX_POOL_2D"
+            now.graph.operator(builtin, [now.tensor], y, options, version=2)
+            _move(now, y, now.shape, now.scale, now.zero_point)
+
+
+def branches(draw: Draw, now: Current) -> None:
+    """Two paths from one tensor, added up."""
+    start = (now.tensor, now.shape, now.scale, now.zero_point)
+    _path(draw, now)
+    left, left_scale = now.tensor, now.scale
+    now.tensor, now.shape, now.scale, now.zero_point = start
+    _path(draw, now)
+    ratio = draw(st.one_of(st.just(1.0), scales(0.02, 50.0)))
+    scale, zero = float(np.float32(max(left_scale, now.scale) * ratio)), draw(ZERO_POINTS)
+    y = _make(draw, now, now.shape, scale, zero)
+    inputs = [left, now.tensor] if draw(st.booleans()) else [now.tensor, left]
+    options = {"FusedActivationFunction": _activation(draw, scale)}
+    now.graph.operator("ADD", inputs, y, options, version=2)
+    _move(now, y, now.shape, scale, zero)
+
+
 Rule = Callable[[Draw, Current], None]
-SHAPELESS = (fully_connected, add, softmax, quantize, relu, relu6, transpose)  # no batch needed
+# no batch needed
+SHAPELESS = (fully_connected, add, softmax, quantize, relu, relu6, transpose, squeeze, expand_dims)
 Change = Callable[[Graph, np.random.Generator], None]
-SPATIAL: tuple[Rule, ...] = (conv2d, depthwise_conv2d, depthwise_3x3, average_pool2d, max_pool2d)
+# A new operator is one function here, or in another random_*.py of this folder, where the fuzzer
+# finds it. Those that need height and width stand in that module's SPATIAL or MAPS.
+SPATIAL: tuple[Rule, ...] = (conv2d, depthwise_conv2d, depthwise_3x3, average_pool2d, max_pool2d,
+                             branches)  # fmt: skip
 ANY_RANK: tuple[Rule, ...] = (fully_connected, add, mean, pad, softmax, quantize, relu, relu6,
-                              reshape, transpose)  # fmt: skip
+                              reshape, squeeze, expand_dims, transpose)  # fmt: skip
 RULES = SPATIAL + ANY_RANK
 
 
@@ -317,13 +386,15 @@ def models(
     length: int = 1,
     change: Change | None = None,
     largest: int = 9,
+    spatial: tuple[Rule, ...] = SPATIAL,
 ) -> RandomModel:
     """A chain of up to `length` operators drawn from `rules`, with three random inputs.
 
     change: what is done to the file before it is written.  largest: height and width.
+    spatial: the rules that need height and width.
     """
     graph = Graph()
-    flat = not any(rule in SPATIAL for rule in rules) and draw(st.booleans())
+    flat = not any(rule in spatial for rule in rules) and draw(st.booleans())
     if flat:
         shape: tuple[int, ...] = (1, *draw(st.lists(CHANNELS, min_size=1, max_size=2)))
     else:
@@ -336,7 +407,7 @@ def models(
     for _ in range(draw(st.integers(1, length))):
         possible = [
             r for r in rules
-            if (len(now.shape) == 4 or r not in SPATIAL)
+            if (len(now.shape) == 4 or r not in spatial)
             and (len(now.shape) > 1 or r is not mean)
             and (now.scale > SMALLEST_CLAMPED or r not in (relu, relu6))
             and (now.shape[-1] < 500 or r is not softmax)  # TFLM aborts when a sum exceeds 511

@@ -59,9 +59,13 @@ int main(void) {{
 """
 
 
-def runtime_objects() -> list[Path]:
-    """The runtime under sanitizers, compiled once per content."""
-    digest = hashlib.sha256(" ".join(FLAGS).encode())
+def runtime_objects(*defines: str) -> list[Path]:
+    """The runtime under sanitizers, compiled once per content.
+
+    defines: macros, for the code of cores that this machine does not have
+    """
+    flags = (*FLAGS, *(f"-D{define}" for define in defines))
+    digest = hashlib.sha256(" ".join(flags).encode())
     for path in sorted(RUNTIME.rglob("*.[ch]")):
         digest.update(path.read_bytes())
     folder = CACHE / digest.hexdigest()[:16]
@@ -71,7 +75,7 @@ def runtime_objects() -> list[Path]:
         objects.append(made)
         if not made.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            command = ["gcc", *FLAGS, "-c", str(source), "-o", str(made)]
+            command = ["gcc", *flags, "-c", str(source), "-o", str(made)]
             subprocess.run(command, check=True)
     return objects
 

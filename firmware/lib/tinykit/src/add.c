@@ -60,7 +60,7 @@ static void add_half(const tk_add *add, addend half, addend other, int8_t *outpu
      * second multiplier of 1/2 is taken twice as large, and halved by its rounding shift. */
     const int32_t bits = is_half(&other) ? 22 : 21;
     const int32_t start = -other.zero_point * (1 << bits);
-    const int32_t right = is_half(&other) ? 0 : -other.shift - 1;
+    const int32_t right = tk_max(-other.shift - 1, 0); /* shift 0: the multiplier is 1/2, or 0 */
     const int32_t half_start = -half.zero_point * (1 << 19);
     const int32_t output_right = -add->output_shift - 1;
     const int32_t twice_zero = 2 * add->output_zero_point + 1;
@@ -128,7 +128,7 @@ static void add_half(const tk_add *add, addend half, addend other, int8_t *outpu
         .lower = lower,
         .upper_start = -other.zero_point * upper,
         .lower_start = (1 << 10) - other.zero_point * lower,
-        .right = twice ? 0 : -other.shift - 1,
+        .right = tk_max(-other.shift - 1, 0), /* shift 0: the multiplier is 1/2, or 0 */
         .multiplier = add->output_multiplier,
         .output_right = -add->output_shift - 1,
         .twice_zero = 2 * add->output_zero_point + 1,

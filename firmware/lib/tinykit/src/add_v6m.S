@@ -19,11 +19,7 @@
     .thumb_func
 tk_add_loop:
     push    {r4-r7, lr}
-    mov     r4, r8
-    mov     r5, r9
-    mov     r6, r10
-    mov     r7, r11
-    push    {r4-r7}
+    save_high
     sub     sp, sp, #FRAME
     ldm     r0!, {r4-r7}
     mov     r8, r4
@@ -71,11 +67,7 @@ tk_add_loop:
     adds    r7, r7, #1
     bne     .Lelement
     add     sp, sp, #FRAME
-    pop     {r4-r7}
-    mov     r8, r4
-    mov     r9, r5
-    mov     r10, r6
-    mov     r11, r7
+    restore_high
     pop     {r4-r7, pc}
     .size   tk_add_loop, . - tk_add_loop
 #endif

@@ -98,11 +98,7 @@
     .thumb_func
 tk_block_4:
     push    {r4-r7, lr}
-    mov     r4, r8
-    mov     r5, r9
-    mov     r6, r10
-    mov     r7, r11
-    push    {r4-r7}
+    save_high
     sub     sp, sp, #FRAME
     mov     r1, sp
     ldm     r0!, {r2-r6}
@@ -252,11 +248,7 @@ tk_block_4:
     b       .Lchannel
 .Lleave:
     add     sp, sp, #FRAME
-    pop     {r4-r7}
-    mov     r8, r4
-    mov     r9, r5
-    mov     r10, r6
-    mov     r11, r7
+    restore_high
     pop     {r4-r7, pc}
     .size   tk_block_4, . - tk_block_4
 
@@ -289,11 +281,7 @@ tk_block_4:
     .thumb_func
 tk_dot_4:
     push    {r4-r7, lr}
-    mov     r4, r8
-    mov     r5, r9
-    mov     r6, r10
-    mov     r7, r11
-    push    {r4-r7}
+    save_high
     ldr     r4, [sp, #36]
     ldm     r4!, {r5-r7}
     mov     r8, r5
@@ -325,11 +313,7 @@ tk_dot_4:
     mov     r6, r10
     mov     r7, r11
     stm     r0!, {r4-r7}
-    pop     {r4-r7}
-    mov     r8, r4
-    mov     r9, r5
-    mov     r10, r6
-    mov     r11, r7
+    restore_high
     pop     {r4-r7, pc}
     .size   tk_dot_4, . - tk_dot_4
 
@@ -342,11 +326,7 @@ tk_dot_4:
     .thumb_func
 tk_block_outputs:
     push    {r0, r4-r7, lr}
-    mov     r4, r8
-    mov     r5, r9
-    mov     r6, r10
-    mov     r7, r11
-    push    {r4-r7}
+    save_high
     movs    r7, r1
     ldr     r6, [r0, #OUTPUT]
     adds    r2, r2, r6
@@ -387,11 +367,7 @@ tk_block_outputs:
     str     r1, [r0, #MULTIPLIER]
     mov     r1, r9
     str     r1, [r0, #SHIFT]
-    pop     {r4-r7}
-    mov     r8, r4
-    mov     r9, r5
-    mov     r10, r6
-    mov     r11, r7
+    restore_high
     pop     {r0, r4-r7, pc}
     .size   tk_block_outputs, . - tk_block_outputs
 

@@ -56,11 +56,7 @@
     .thumb_func
 tk_packed_3x3:
     push    {r4-r7, lr}
-    mov     r4, r8
-    mov     r5, r9
-    mov     r6, r10
-    mov     r7, r11
-    push    {r4-r7}
+    save_high
     sub     sp, sp, #FRAME
     mov     r1, sp
     ldm     r0!, {r2-r7}
@@ -189,11 +185,7 @@ tk_packed_3x3:
     b       .Lrow
 .Lleave:
     add     sp, sp, #FRAME
-    pop     {r4-r7}
-    mov     r8, r4
-    mov     r9, r5
-    mov     r10, r6
-    mov     r11, r7
+    restore_high
     pop     {r4-r7, pc}
     .size   tk_packed_3x3, . - tk_packed_3x3
 #endif

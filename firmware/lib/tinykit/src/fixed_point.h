@@ -24,7 +24,7 @@ static inline int32_t tk_doubling_high_multiply(int32_t a, int32_t b) {
 
 /* round(x / 2^exponent), halves away from zero; 0 <= exponent <= 31. */
 static inline int32_t tk_rounding_shift_right(int32_t x, int exponent) {
-    const int32_t mask = (int32_t)(((int64_t)1 << exponent) - 1);
+    const int32_t mask = (int32_t)(((uint32_t)1 << exponent) - 1);
     const int32_t remainder = x & mask;
     const int32_t threshold = (mask >> 1) + (x < 0 ? 1 : 0);
     return (x >> exponent) + (remainder > threshold ? 1 : 0);

@@ -4,8 +4,10 @@
 #include "rows.h"
 #include "tinykit/kernels.h"
 
-/* Division by the number of pixels in a window: multiplication by floor(2^32 / count) + 1 is exact
- * for every sum of int8 values (129 * count^2 < 2^32). */
+/* |x| / count, rounded to nearest, halves away from zero; of a sum of `count` int8 values. */
+#if defined(__thumb__) && !defined(__thumb2__)
+/* Without an instruction for it: multiplication by floor(2^32 / count) + 1 is exact for every such
+ * sum (129 * count^2 < 2^32). */
 typedef struct {
     int32_t count;
     uint32_t reciprocal; /* 0: divide */
@@ -16,11 +18,38 @@ static divisor divisor_of(int32_t count) {
     return (divisor){count, exact ? UINT32_MAX / (uint32_t)count + 1 : 0};
 }
 
-/* |x| / count, rounded to nearest, halves away from zero. */
+/* n / count, below 256: not by the library's division, which takes as many steps as n has bits; the
+ * time of an inference shall not depend on its input. */
+static uint32_t divide_by_bits(uint32_t n, uint32_t count) {
+    uint32_t q = 0;
+    for (int bit = 7; bit >= 0; bit--) {
+        const uint32_t fits = (n >> bit) >= count;
+        n -= (count << bit) & (0u - fits);
+        q |= fits << bit;
+    }
+    return q;
+}
+
+static uint32_t quotient(const divisor *d, uint32_t n) {
+    return d->reciprocal != 0 ? (uint32_t)(((uint64_t)n * d->reciprocal) >> 32)
+                              : divide_by_bits(n, (uint32_t)d->count);
+}
+#else
+typedef struct {
+    int32_t count;
+} divisor;
+
+static divisor divisor_of(int32_t count) {
+    return (divisor){count};
+}
+
+static uint32_t quotient(const divisor *d, uint32_t n) {
+    return n / (uint32_t)d->count;
+}
+#endif
+
 static int32_t divide(const divisor *d, int32_t x) {
-    const uint32_t n = (uint32_t)(x < 0 ? -x : x) + (uint32_t)d->count / 2;
-    const uint32_t q = d->reciprocal != 0 ? (uint32_t)(((uint64_t)n * d->reciprocal) >> 32)
-                                          : n / (uint32_t)d->count;
+    const uint32_t q = quotient(d, (uint32_t)(x < 0 ? -x : x) + (uint32_t)d->count / 2);
     return x < 0 ? -(int32_t)q : (int32_t)q;
 }
 
@@ -42,7 +71,7 @@ static int32_t sum_window(const tk_pool *pool, const int8_t *input, const tk_vie
 void tk_average_pool2d_row_s8(const tk_pool *pool, const int8_t *input, int32_t ring, int32_t oy,
                               int8_t *output) {
     const tk_window *w = pool->window;
-    divisor by = {0, 0};
+    divisor by = divisor_of(0);
     tk_view view;
     tk_view_row(&view, w, ring, pool->channels, oy);
     for (int32_t ox = 0; ox < w->output_width; ox++) {

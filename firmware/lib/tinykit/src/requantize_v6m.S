@@ -1,5 +1,5 @@
-/* A macro for the assembly of ARMv6-M, which includes this file: from a sum to an output, without a
- * long multiplication. */
+/* Macros for the assembly of ARMv6-M, which includes this file: from a sum to an output, without a
+ * long multiplication; registers that PUSH and POP cannot reach. */
 #ifndef TINYKIT_REQUANTIZE_V6M_H
 #define TINYKIT_REQUANTIZE_V6M_H
 
@@ -34,6 +34,23 @@
     movs    r1, #127
     eors    r0, r0, r1
 .Lfits\@:
+    .endm
+
+/* r8 … r11 to the stack, by way of r4 … r7, which are there already; and back. */
+    .macro save_high
+    mov     r4, r8
+    mov     r5, r9
+    mov     r6, r10
+    mov     r7, r11
+    push    {r4-r7}
+    .endm
+
+    .macro restore_high
+    pop     {r4-r7}
+    mov     r8, r4
+    mov     r9, r5
+    mov     r10, r6
+    mov     r11, r7
     .endm
 
 #endif

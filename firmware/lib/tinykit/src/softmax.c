@@ -10,54 +10,73 @@ static int32_t shift_left(int32_t x, int bits) {
     return x < -limit ? INT32_MIN : (int32_t)((uint32_t)x << bits);
 }
 
-/* exp(a) in Q0.31 for a <= 0 in Q5.26. */
+/* As tk_doubling_high_multiply, where not both can be INT32_MIN.  One copy: a softmax is short. */
+static __attribute__((noinline)) int32_t multiply(int32_t a, int32_t b) {
+    return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
+}
+
+/* x where `bit` is 1, y where it is 0: the same instructions for both. */
+static inline int32_t choose(uint32_t bit, int32_t x, int32_t y) {
+    const uint32_t mask = 0u - bit;
+    return (int32_t)(((uint32_t)x & mask) | ((uint32_t)y & ~mask));
+}
+
+/* exp(a) in Q0.31 for a <= 0 in Q5.26.  Multiplies by all factors, used or not, so that it takes as
+ * many instructions for one `a` as for another. */
 static int32_t exp_of_negative(int32_t a) {
     static const int32_t factors[7] = {1672461947, 1302514674, 790015084, 290630308,
                                        39332535,   720401,     242}; /* exp(-1/4), exp(-1/2) … */
-    if (a == 0) {
-        return INT32_MAX;
-    }
     const int32_t quarter = 1 << 24;
     const int32_t below = (a & (quarter - 1)) - quarter; /* a modulo 1/4, minus 1/4 */
     /* exp on [-1/4, 0) around -1/8, by its Taylor series */
     const int32_t x = below * 32 + (1 << 28);
-    const int32_t x2 = tk_doubling_high_multiply(x, x);
-    const int32_t x3 = tk_doubling_high_multiply(x2, x);
-    const int32_t x4 = tk_doubling_high_multiply(x2, x2);
-    const int32_t third = tk_doubling_high_multiply(tk_rounding_shift_right(x4, 2) + x3, 715827883);
+    const int32_t x2 = multiply(x, x);
+    const int32_t x3 = multiply(x2, x);
+    const int32_t x4 = multiply(x2, x2);
+    const int32_t third = multiply(tk_rounding_shift_right(x4, 2) + x3, 715827883);
     const int32_t series = tk_rounding_shift_right(third + x2, 1);
-    int32_t result = 1895147668 + tk_doubling_high_multiply(1895147668, x + series);
-    const int32_t remainder = below - a;
+    int32_t result = 1895147668 + multiply(1895147668, x + series);
+    const uint32_t remainder = (uint32_t)(below - a);
     for (int i = 0; i < 7; i++) {
-        if ((remainder >> (24 + i)) & 1) {
-            result = tk_doubling_high_multiply(result, factors[i]);
-        }
+        result = choose(remainder >> (24 + i) & 1, multiply(result, factors[i]), result);
     }
-    return result;
+    return choose((uint32_t)a >> 31, result, INT32_MAX);
 }
 
 /* 1 / (1 + fraction) in Q0.31, fraction in [0, 1) in Q0.31, by Newton's method. */
 static int32_t one_over_one_plus(int32_t fraction) {
-    const int32_t half = (int32_t)(((int64_t)fraction + INT32_MAX + 1) / 2);
-    int32_t x = 1515870810 + tk_doubling_high_multiply(half, -1010580540); /* Q2.29 */
+    const int32_t half = (int32_t)(((uint32_t)fraction + 0x80000000u) >> 1);
+    int32_t x = 1515870810 + multiply(half, -1010580540); /* Q2.29 */
     for (int i = 0; i < 3; i++) {
-        const int32_t error = (1 << 29) - tk_doubling_high_multiply(half, x);
-        x += shift_left(tk_doubling_high_multiply(x, error), 2);
+        const int32_t error = (1 << 29) - multiply(half, x);
+        x += shift_left(multiply(x, error), 2);
     }
     return shift_left(x, 1);
 }
 
-static int leading_zeros(uint32_t x) {
-    int count = 0;
-    for (; (x & 0x80000000u) == 0; x <<= 1) {
-        count++;
+/* Of x != 0, in the same number of instructions for each. */
+static inline int leading_zeros(uint32_t x) {
+#if defined(__thumb__) && !defined(__thumb2__) /* no CLZ */
+    uint32_t zeros = 0;
+    for (uint32_t step = 16; step != 0; step >>= 1) {
+        const uint32_t upper = x >> (32 - step);
+        const uint32_t shift = step & (((upper | (0u - upper)) >> 31) - 1); /* if upper is 0 */
+        x <<= shift;
+        zeros += shift;
     }
-    return count;
+    return (int)zeros;
+#else
+    return __builtin_clz(x);
+#endif
 }
 
-static int32_t exponential(const tk_softmax *softmax, int32_t difference) {
-    const int32_t shifted = (int32_t)((uint32_t)difference << softmax->shift);
-    return exp_of_negative(tk_doubling_high_multiply(shifted, softmax->multiplier));
+/* exp of a difference in Q0.31; 0 if it counts as minus infinity. */
+static __attribute__((noinline)) int32_t exponential(const tk_softmax *softmax,
+                                                     int32_t difference) {
+    const uint32_t infinite = (uint32_t)(difference - softmax->diff_min) >> 31;
+    const int32_t finite = choose(infinite, 0, difference);
+    const int32_t shifted = (int32_t)((uint32_t)finite << softmax->shift);
+    return choose(infinite, 0, exp_of_negative(multiply(shifted, softmax->multiplier)));
 }
 
 static void softmax_row(const tk_softmax *softmax, const int8_t *input, int8_t *output) {
@@ -67,19 +86,15 @@ static void softmax_row(const tk_softmax *softmax, const int8_t *input, int8_t *
     }
     int32_t sum = 0; /* Q12.19 */
     for (int32_t i = 0; i < softmax->depth; i++) {
-        if (input[i] - max >= softmax->diff_min) {
-            sum += tk_rounding_shift_right(exponential(softmax, input[i] - max), 12);
-        }
+        sum += tk_rounding_shift_right(exponential(softmax, input[i] - max), 12);
     }
     const int headroom = leading_zeros((uint32_t)sum);
     const int32_t inverse = one_over_one_plus((int32_t)(((uint32_t)sum << headroom) - 0x80000000u));
     const int shift = 12 - headroom + 31 - 8;
+    const int32_t numerator = shift < 32 ? inverse : 0;
     for (int32_t i = 0; i < softmax->depth; i++) {
-        int32_t y = 0;
-        if (input[i] - max >= softmax->diff_min && shift < 32) {
-            y = tk_rounding_shift_right(
-                tk_doubling_high_multiply(inverse, exponential(softmax, input[i] - max)), shift);
-        }
+        const int32_t product = multiply(numerator, exponential(softmax, input[i] - max));
+        const int32_t y = tk_rounding_shift_right(product, shift & 31);
         output[i] = (int8_t)(tk_min(y, 255) - 128);
     }
 }
