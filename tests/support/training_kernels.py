@@ -239,8 +239,8 @@ def single_op(
 
 def single_loss(
     library: Path, graph: Graph, op: Op, values: dict[str, Array], told: Target, rate: float
-) -> tuple[Array, float, int, float]:
-    """(gradient, loss, prediction, rate) of a loss op; `told` is a vector or None."""
+) -> tuple[Array, float, int, float, bool]:
+    """(gradient, loss, prediction, rate, whether the step ends) of a loss op."""
     trainer, step = TRAINER(), STEP()
     trainer.rate, step.prediction = rate, -1
     target = TARGET(0, _pointer(told) if isinstance(told, np.ndarray) else None)
@@ -248,7 +248,7 @@ def single_loss(
     OpRunner(library).run(
         graph, op, values, {"$trainer": trainer, "$target": target, "$step": step}
     )
-    return values[op.outputs[0]], step.loss, step.prediction, trainer.rate
+    return values[op.outputs[0]], step.loss, step.prediction, trainer.rate, bool(trainer.skips)
 
 
 def call_scalars(library: Path, function: str, values: Array) -> Array:

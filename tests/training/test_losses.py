@@ -25,6 +25,7 @@ from tinykit.host import HostModel
 from tinykit.importers import load_model
 from tinykit.ir import Array, Graph, Op, Quantization, Tensor
 from tinykit.ops.evaluate import Step, evaluate
+from tinykit.ops.softmax_cross_entropy import LossAttributes
 from tinykit.ops.target import Target
 from tinykit.training.loss import loss_of, target_form
 from tinykit.training.plan import Optimizer, Plan, Training, Update
@@ -203,7 +204,10 @@ def test_losses_are_equal_bit_for_bit(sanitized: Sanitized, data: st.DataObject)
     }
     tensors["g"] = Tensor("g", (1, size), "int16", Quantization.per_tensor(2.0**-14))
     inputs = ("y", "t") if kind == "reconstruction" else ("y",)
-    op = Op(SIGMOID if kind == SIGMOID else SQUARED, "loss", inputs, ("g",), phase="loss")
+    ends = LossAttributes(
+        data.draw(st.sampled_from([0.0, 0.1])), data.draw(st.sampled_from([0.0, 1.0]))
+    )
+    op = Op(SIGMOID if kind == SIGMOID else SQUARED, "loss", inputs, ("g",), ends, phase="loss")
     graph = Graph("loss", tensors, (op,), inputs, ("g",))
     given_values = {"y": values().reshape(1, size), "t": values().reshape(1, size)}
     target = None if kind == "reconstruction" else given_values["t"].reshape(-1)
@@ -211,7 +215,8 @@ def test_losses_are_equal_bit_for_bit(sanitized: Sanitized, data: st.DataObject)
     step = Step.towards(target, rate)
     expected = evaluate(graph, {name: given_values[name] for name in inputs}, step=step)["g"]
     answer = sanitized.call(training_kernels.single_loss, graph, op, given_values, target, rate)
-    gradient, loss, prediction, after = answer
+    gradient, loss, prediction, after, skips = answer
+    assert skips == step.skips
     np.testing.assert_array_equal(gradient, expected)
     assert np.float32(loss).tobytes() == np.float32(step.loss).tobytes()
     assert np.float32(after).tobytes() == np.float32(step.rate).tobytes()
