@@ -65,6 +65,15 @@ void tk_gradient_add_s16(const tk_gradient_add *add, const int16_t *a, const int
     }
 }
 
+void tk_lookup_grad_s16(const tk_lookup_grad *lookup, const int16_t *gradient, const int8_t *x,
+                        int16_t *result, tk_trainer *trainer) {
+    const int16_t *middle = lookup->table + 128; /* the derivative at code 0 */
+    for (uint32_t i = 0; i < lookup->size; i++) {
+        const int32_t product = gradient[i] * middle[x[i]];
+        result[i] = tk_to_gradient(product, lookup->shift, &trainer->saturations);
+    }
+}
+
 void tk_pad_grad_s16(const tk_pad_grad *pad, const int16_t *gradient, int16_t *result) {
     const uint32_t row = (uint32_t)pad->width * pad->channels;
     for (uint32_t y = pad->top; y + pad->bottom < pad->height; y++) {

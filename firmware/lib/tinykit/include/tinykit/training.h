@@ -137,6 +137,15 @@ void tk_average_pool_grad_s16(const tk_pool_grad *pool, const int16_t *gradient,
 void tk_max_pool_grad_s16(const tk_pool_grad *pool, const int16_t *gradient, const int8_t *x,
                           int16_t *result, int32_t *scratch, tk_trainer *trainer);
 
+/* result = gradient * table[x + 128]; the result may be the gradient. */
+typedef struct {
+    const int16_t *table; /* [256] */
+    uint32_t size;
+    int8_t shift;
+} tk_lookup_grad;
+void tk_lookup_grad_s16(const tk_lookup_grad *lookup, const int16_t *gradient, const int8_t *x,
+                        int16_t *result, tk_trainer *trainer);
+
 /* The part inside the padding; height, width, channels are those of the padded tensor. */
 typedef struct {
     uint16_t height, width, channels;
