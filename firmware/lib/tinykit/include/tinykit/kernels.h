@@ -81,6 +81,18 @@ typedef struct {
     int8_t activation_min, activation_max;
 } tk_add;
 
+/* MUL, SUB …: axes of the output, outermost first, ones in front; for each the distance of
+ * neighbours in a and b, 0 where one repeats. */
+typedef struct {
+    const uint32_t *size;     /* [5] */
+    const uint32_t *stride_a; /* [5] */
+    const uint32_t *stride_b; /* [5] */
+    int32_t multiplier_a, multiplier_b, output_multiplier;
+    int16_t zero_point_a, zero_point_b, output_zero_point;
+    int8_t shift_a, shift_b, output_shift;
+    int8_t activation_min, activation_max;
+} tk_binary;
+
 /* MEAN of [outer][reduced][inner] over the middle axis. */
 typedef struct {
     uint32_t outer, reduced, inner;
@@ -167,6 +179,13 @@ void tk_pad_s8(const tk_pad *pad, const int8_t *input, int8_t *output);
 /* The output of the following may be the (first) input, if they have one size; or begin before it
  * in the same memory: it is written element by element, behind what is read (not so softmax). */
 void tk_add_s8(const tk_add *add, const int8_t *a, const int8_t *b, int8_t *output);
+void tk_mul_s8(const tk_binary *op, const int8_t *a, const int8_t *b, int8_t *output);
+void tk_sub_s8(const tk_binary *op, const int8_t *a, const int8_t *b, int8_t *output);
+void tk_minimum_s8(const tk_binary *op, const int8_t *a, const int8_t *b, int8_t *output);
+void tk_maximum_s8(const tk_binary *op, const int8_t *a, const int8_t *b, int8_t *output);
+void tk_squared_difference_s8(const tk_binary *op, const int8_t *a, const int8_t *b,
+                              int8_t *output);
+void tk_prelu_s8(const tk_binary *op, const int8_t *a, const int8_t *b, int8_t *output);
 void tk_requantize_s8(const tk_rescale *op, const int8_t *input, int8_t *output);
 void tk_requantize_u8_s8(const tk_rescale *op, const uint8_t *input, int8_t *output);
 void tk_requantize_s8_u8(const tk_rescale *op, const int8_t *input, uint8_t *output);
