@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from tinykit.errors import PlanError
 from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.average_pool_grad import PoolGradAttributes
 from tinykit.ops.base import Call, Operator, Struct
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import quantize_multiplier, requantize
+from tinykit.ops.linear_grad import linear_gradient
 from tinykit.ops.rescale_gradient import rescale_gradient
 from tinykit.ops.rows import Reach, Row, RowForm, has_rows
 from tinykit.ops.window import Window
@@ -115,7 +115,11 @@ class Mean(Operator[MeanAttributes]):
         x = tape.graph[op.inputs[0]]
         outer, reduced, _ = self.extents(tape.graph, op)
         if outer != 1:
-            raise PlanError(f"layer {op.name}: no gradient for a mean over inner axes only")
+            axes = self.attributes(op).axes
+            kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+            gradient = rescale_gradient(op, tape)
+            linear_gradient(op, tape, gradient, x.name, 1 / reduced, gradient_shape=kept)
+            return
         attributes = PoolGradAttributes(Window((reduced, 1)), (reduced, 1), x.shape)
         gradient = rescale_gradient(op, tape)
         result = tape.emit("average_pool_grad", op, (gradient,), x.shape, attributes)
