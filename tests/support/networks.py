@@ -140,10 +140,12 @@ class Network:
     ) -> str:
         return self._pool("max_pool2d", x, kernel, stride, padding, activation)
 
-    def mean(self, x: str, axes: tuple[int, ...] = (), keep_dims: bool = False) -> str:
-        """Over `axes`, or all but the first and last."""
+    def mean(
+        self, x: str, axes: tuple[int, ...] = (), keep_dims: bool = False, kind: str = "mean"
+    ) -> str:
+        """Over `axes`, or all but the first and last; SUM with kind "sum"."""
         axes = axes or tuple(range(1, len(self.tensors[x].shape) - 1))
-        return self._op("mean", (x,), MeanAttributes(axes, keep_dims), "none")
+        return self._op(kind, (x,), MeanAttributes(axes, keep_dims), "none")
 
     def pad(self, x: str, paddings: Sequence[Pair]) -> str:
         quant = self.tensors[x].quant

@@ -123,6 +123,8 @@ class Network:
             reach = (np.array([-128, 127]) - source.zero_point0) * source.scale0 / quant.scale0
             low = low if reach[0] < low - 0.5 else -np.inf
             high = high if reach[1] > high + 0.5 else np.inf
+        if op.kind == "softmax":
+            return real + tf.stop_gradient(self._codes_of(name) - real)
         code = real / quant.scale0
         if op.kind in FUNCTIONS:  # rounded, its gradient stops where the rounded code leaves int8
             inside = (code >= low - 0.5) & (code <= high + 0.5)
@@ -213,6 +215,16 @@ class Network:
     def _mean(self, op: Op) -> Value:
         attributes: Any = op.attributes
         return tf.reduce_mean(self._input(op), attributes.axes, attributes.keep_dims)
+
+    def _sum(self, op: Op) -> Value:
+        attributes: Any = op.attributes
+        return tf.reduce_sum(self._input(op), attributes.axes, attributes.keep_dims)
+
+    def _softmax(self, op: Op) -> Value:
+        """At the rounded probabilities, whose logarithms stand for the logits."""
+        x = self._input(op) * op.attributes.beta  # type: ignore[attr-defined]
+        known = tf.math.log(tf.maximum(self._codes_of(op.outputs[0]), 1e-30))
+        return tf.nn.softmax(known + x - tf.stop_gradient(x))
 
     def _pad(self, op: Op) -> Value:
         return tf.pad(self._input(op), op.attributes.paddings)  # type: ignore[attr-defined]

@@ -62,6 +62,15 @@ def differences() -> tuple[Network, str]:
     return net, net.dense(net.mean(x), 4)
 
 
+def attention() -> tuple[Network, str]:
+    """Pixels of a row weighed by a SOFTMAX over channels, summed along the row, and squared."""
+    net = Network((1, 4, 9, 3), seed=45)
+    x = net.conv("x", 6)
+    weights = net.softmax(net.conv(x, 6, (1, 1), activation="none"))
+    x = net.mean(net.binary("mul", x, weights), (2,), keep_dims=True, kind="sum")
+    return net, net.dense(net.flatten(net.binary("mul", x, x)), 4)
+
+
 def functions(kind: str) -> tuple[Network, str]:
     net = Network((1, 7, 6, 3), seed=43)
     x = net.conv("x", 6, activation="relu" if kind == "rsqrt" else "none")
@@ -82,7 +91,7 @@ def training(net: Network, output: str) -> tuple[Graph, Array]:
     return compiled.train.graph, samples[12:]
 
 
-NETWORKS = {f.__name__: f for f in (squeeze_excite, layer_norm, differences)} | {
+NETWORKS = {f.__name__: f for f in (squeeze_excite, layer_norm, differences, attention)} | {
     op.kind: (lambda kind=op.kind: functions(kind)) for op in POINTWISE
 }
 
@@ -97,6 +106,7 @@ def test_three_steps_and_extremes_are_equal_in_c(
     name: str, sanitized: Sanitized, sanitized_dsp: Sanitized
 ) -> None:
     graph, samples = training(*NETWORKS[name]())
+    own = {"lookup_grad", "linear_grad", "softmax_grad"}
     steps = [(samples[i % 2], i, False) for i in range(3)]
     for worker in (sanitized, sanitized_dsp):
         history = worker.call(training_kernels.train, graph, EVERYTHING.optimizer, steps)
@@ -108,8 +118,10 @@ def test_three_steps_and_extremes_are_equal_in_c(
             assert answer.saturations == reference.saturations
             for key, value in parameters.items():
                 np.testing.assert_array_equal(value, reference.parameters[key], key)
-        random = np.random.default_rng(5)
+        random, kinds = np.random.default_rng(5), set()
         for _ in range(4):
             for case in cases(graph, random):
+                kinds.add(case.op.kind)
                 arguments = (case.graph, case.op, case.values, case.step)
                 case.check(*worker.call(training_kernels.single_op, *arguments))
+        assert kinds & own == {op.kind for op in graph.ops} & own != set()

@@ -17,9 +17,11 @@ from tinykit.ops.fixed_point import (
     rounding_shift_right,
 )
 from tinykit.ops.gemmlowp import exp_of_negative, newton_reciprocal, shift_left
+from tinykit.ops.softmax_grad import SoftmaxGradAttributes
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
+    from tinykit.ops.tape import Tape
 
 SCALED_BITS = 5  # integer bits of the scaled differences
 SUM_BITS = 12  # integer bits of the sum of exponentials
@@ -94,6 +96,13 @@ class Softmax(Operator[SoftmaxAttributes]):
             },
         )
         return (Call("tk_softmax_s8", struct, (x.name, y.name)),)
+
+    def gradient(self, op: Op, tape: Tape) -> None:
+        x, y = tape.graph[op.inputs[0]], op.outputs[0]
+        attributes = SoftmaxGradAttributes(self.attributes(op).beta)
+        gradient = tape.gradient_of(y)
+        result = tape.emit("softmax_grad", op, (gradient, y), x.shape, attributes)
+        tape.contribute(x.name, result)
 
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
         node.expect_counts(range(1, 2))

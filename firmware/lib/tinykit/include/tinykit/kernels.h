@@ -93,13 +93,18 @@ typedef struct {
     int8_t activation_min, activation_max;
 } tk_binary;
 
-/* MEAN of [outer][reduced][inner] over the middle axis. */
+/* MEAN and SUM of [outer][reduced][inner] over the middle axis. */
 typedef struct {
     uint32_t outer, reduced, inner;
     int32_t multiplier;
     int16_t input_zero_point, output_zero_point;
     int8_t shift;
 } tk_mean;
+
+/* REDUCE_MAX of [outer][reduced][inner] over the middle axis. */
+typedef struct {
+    uint32_t outer, reduced, inner;
+} tk_reduce_max;
 
 /* PAD of [height][width][channels]. */
 typedef struct {
@@ -193,6 +198,7 @@ void tk_lookup_s8(const tk_lookup *lookup, const int8_t *input, int8_t *output);
 void tk_softmax_s8(const tk_softmax *softmax, const int8_t *input, int8_t *output);
 
 void tk_mean_s8(const tk_mean *mean, const int8_t *input, int8_t *output);
+void tk_reduce_max_s8(const tk_reduce_max *op, const int8_t *input, int8_t *output);
 
 void tk_transpose_s8(const tk_transpose *transpose, const int8_t *input, int8_t *output);
 void tk_transpose_s16(const tk_transpose *transpose, const int16_t *input, int16_t *output);

@@ -163,6 +163,17 @@ typedef struct {
 void tk_linear_grad_s16(const tk_linear_grad *op, const int16_t *gradient, const int8_t *a,
                         const int8_t *b, int16_t *result, tk_trainer *trainer);
 
+/* SOFTMAX backward, row by row: p * (gradient - sum of gradient * p) * beta, with p = q / sum of q
+ * for q = y + 128; beta = multiplier * 2^-15. */
+typedef struct {
+    uint32_t rows;
+    int32_t multiplier;
+    uint16_t depth;
+    int8_t shift;
+} tk_softmax_grad;
+void tk_softmax_grad_s16(const tk_softmax_grad *op, const int16_t *gradient, const int8_t *y,
+                         int16_t *result, tk_trainer *trainer);
+
 /* The part inside the padding; height, width, channels are those of the padded tensor. */
 typedef struct {
     uint16_t height, width, channels;
