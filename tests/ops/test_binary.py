@@ -115,7 +115,7 @@ def test_what_is_refused(tmp_path: Path) -> None:
     quants = ((0.1, 0), (0.2, 0), (0.1, 0))
     data = np.zeros((1, 1, 1, 5), np.int8)
     path.write_bytes(binary("MAXIMUM", quants, (FULL, data.shape), {}, data))
-    with pytest.raises(ModelError, match="MAXIMUM #0 .*must have one quantization"):
+    with pytest.raises(ModelError, match=r"MAXIMUM #0 .*must have one quantization"):
         load_model(path)
     file = File()
     x, y = file.tensor(FULL, 0.1), file.tensor(FULL, 0.1)

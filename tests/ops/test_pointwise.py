@@ -108,9 +108,7 @@ def test_rows_are_a_lookup_of_one_row(kind: str, tmp_path: Path) -> None:
         ("SQRT", (1.0, 0), (1.0, 0), "not supported"),
     ],
 )
-def test_what_is_refused(
-    builtin: str, x: Quant, y: Quant, message: str, tmp_path: Path
-) -> None:
+def test_what_is_refused(builtin: str, x: Quant, y: Quant, message: str, tmp_path: Path) -> None:
     options: dict[str, float | int] = {"Alpha": float("nan")} if builtin == "LEAKY_RELU" else {}
     with pytest.raises(ModelError, match=f"{builtin} #0") as caught:
         model(builtin, x, y, options, tmp_path)

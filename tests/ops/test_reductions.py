@@ -57,5 +57,5 @@ def test_reductions_equal_tflm(
 def test_largest_values_are_not_rescaled(tmp_path: Path) -> None:
     content = reduction("REDUCE_MAX", (0.1, 0), (0.2, 0), (1, 2), True)
     (tmp_path / "model.tflite").write_bytes(content)
-    with pytest.raises(ModelError, match="REDUCE_MAX #0 .*must have one quantization"):
+    with pytest.raises(ModelError, match=r"REDUCE_MAX #0 .*must have one quantization"):
         load_model(tmp_path / "model.tflite")

@@ -121,7 +121,7 @@ class Binary(Operator[BinaryAttributes]):
         )
 
     def rows(self, graph: Graph, op: Op) -> RowForm | None:
-        """Inputs with the output's rows go with them; constants that every row sees stay."""
+        """Inputs of the output's shape go row by row; constants that every row sees stay."""
         y = graph[op.outputs[0]]
         if not has_rows(y):
             return None
@@ -130,7 +130,7 @@ class Binary(Operator[BinaryAttributes]):
         shapes: list[Shape] = []
         for name in op.inputs[:2]:
             x = graph[name]
-            if x.storage == "arena" and has_rows(x) and x.shape[1] == y.shape[1]:
+            if x.storage == "arena" and x.shape == y.shape:
                 reads[name] = Reach()
                 arguments.append(Row(name))
                 shapes.append(x.shape[2:])

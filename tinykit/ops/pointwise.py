@@ -178,20 +178,22 @@ GELU_SLOPE = math.sqrt(2 / math.pi)
 def sigmoid(x: Array) -> Array:
     """exp of negative values only."""
     small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, small) / (1 + small)
+    return np.asarray(np.where(x >= 0, 1, small) / (1 + small))
 
 
 def gelu(x: Array, by_tanh: bool) -> Array:
     if by_tanh:
-        return 0.5 * x * (1 + np.tanh(GELU_SLOPE * (x + 0.044715 * x**3)))
-    return 0.5 * x * (1 + _erf(x / math.sqrt(2)))
+        return np.asarray(0.5 * x * (1 + np.tanh(GELU_SLOPE * (x + 0.044715 * x**3))))
+    return np.asarray(0.5 * x * (1 + _erf(x / math.sqrt(2))))
 
 
 def gelu_slope(x: Array, by_tanh: bool) -> Array:
     if by_tanh:
         t = np.tanh(GELU_SLOPE * (x + 0.044715 * x**3))
-        return 0.5 * (1 + t) + 0.5 * x * (1 - t * t) * GELU_SLOPE * (1 + 3 * 0.044715 * x * x)
-    return 0.5 * (1 + _erf(x / math.sqrt(2))) + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+        inner = GELU_SLOPE * (1 + 3 * 0.044715 * x * x)
+        return np.asarray(0.5 * (1 + t) + 0.5 * x * (1 - t * t) * inner)
+    density = np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
+    return np.asarray(0.5 * (1 + _erf(x / math.sqrt(2))) + x * density)
 
 
 class Pointwise(Operator[PointwiseAttributes]):

@@ -13,8 +13,8 @@ typedef struct {
 
 static lines lines_of(const tk_binary *op, const int8_t *a, const int8_t *b, int8_t *output) {
     const int last = TK_AXES - 1;
-    return (lines){
-        a, b, output, op->size[last], op->stride_a[last], op->stride_b[last], {{0}, {0}}};
+    return (lines){a,         b, output, op->size[last], op->stride_a[last], op->stride_b[last],
+                   {{0}, {0}}};
 }
 
 /* `a` and `b` are where the tensors begin. */
@@ -104,9 +104,10 @@ void tk_prelu_s8(const tk_binary *op, const int8_t *a, const int8_t *b, int8_t *
         for (uint32_t i = 0; i < line.n; i++) {
             const int32_t x = line.a[i * line.step_a] - op->zero_point_a;
             const int32_t alpha = line.b[i * line.step_b] - op->zero_point_b;
-            line.output[i] = (int8_t)(
-                x >= 0 ? tk_requantize(x, op->multiplier_a, op->shift_a, &range)
-                       : tk_requantize(x * alpha, op->output_multiplier, op->output_shift, &range));
+            line.output[i] =
+                (int8_t)(x >= 0 ? tk_requantize(x, op->multiplier_a, op->shift_a, &range)
+                                : tk_requantize(x * alpha, op->output_multiplier, op->output_shift,
+                                                &range));
         }
     } while (lines_next(&line, op, a, b));
 }

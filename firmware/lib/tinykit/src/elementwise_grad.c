@@ -76,7 +76,7 @@ void tk_lookup_grad_s16(const tk_lookup_grad *lookup, const int16_t *gradient, c
 }
 
 static inline int32_t linear_factor(const tk_linear_grad *op, int32_t a, int32_t b) {
-    const int chosen[5] = {1, a < b, a <= b, a > b, a >= b};
+    const int chosen[5] = {1, a<b, a <= b, a> b, a >= b};
     if (!chosen[op->condition]) {
         return 0;
     }

@@ -17,8 +17,7 @@ void tk_softmax_grad_s16(const tk_softmax_grad *op, const int16_t *gradient, con
         for (int32_t i = 0; i < op->depth; i++) {
             const int64_t centred = (int64_t)gradient[i] * sum - products;
             const int64_t fraction = ((y[i] + 128) * centred * inverse) >> 18;
-            result[i] =
-                tk_to_gradient(fraction * op->multiplier, op->shift, &trainer->saturations);
+            result[i] = tk_to_gradient(fraction * op->multiplier, op->shift, &trainer->saturations);
         }
         gradient += op->depth;
         y += op->depth;
