@@ -13,11 +13,13 @@ import numpy as np
 
 from tinykit.ir import Array, Attributes, Graph, Op, Order, Quantization, Tensor
 from tinykit.ops.add import AddAttributes
+from tinykit.ops.binary import BinaryAttributes
 from tinykit.ops.conv2d import Conv2DAttributes
 from tinykit.ops.evaluate import Run, Step
 from tinykit.ops.fully_connected import FullyConnectedAttributes
 from tinykit.ops.mean import MeanAttributes
 from tinykit.ops.pad import PadAttributes
+from tinykit.ops.pointwise import PointwiseAttributes
 from tinykit.ops.pool import PoolAttributes
 from tinykit.ops.quantize import QuantizeAttributes
 from tinykit.ops.registry import check_shapes, operator
@@ -109,6 +111,25 @@ class Network:
     def add(self, a: str, b: str, activation: str = "none") -> str:
         return self._op("add", (a, b), AddAttributes(activation), activation)
 
+    def binary(self, kind: str, a: str, b: str, activation: str = "none") -> str:
+        """MUL, SUB …; MINIMUM and MAXIMUM keep their inputs' quantization."""
+        quant = self.tensors[a].quant if kind in ("minimum", "maximum") else None
+        return self._op(kind, (a, b), BinaryAttributes(activation), activation, quant)
+
+    def pointwise(self, kind: str, x: str, alpha: float = 0.0) -> str:
+        """LOGISTIC, TANH …"""
+        known = {"logistic": (1 / 256, -128), "tanh": (1 / 128, 0)}.get(kind)
+        quant = Quantization.per_tensor(*known) if known else None
+        return self._op(kind, (x,), PointwiseAttributes(float32(alpha)), "none", quant)
+
+    def constant(self, real: Array, name: str) -> str:
+        """An int8 constant, its scale fitted."""
+        scale = float32(max(float(np.abs(real).max()), 1e-6) / 127)
+        data = np.rint(real / scale).astype(np.int8)
+        quant = Quantization.per_tensor(scale, 0)
+        self.tensors[name] = Tensor(name, data.shape, "int8", quant, "flash", data)
+        return name
+
     def average_pool(
         self, x: str, kernel: Pair, stride: Pair, padding: str = "same", activation: str = "none"
     ) -> str:
@@ -119,10 +140,12 @@ class Network:
     ) -> str:
         return self._pool("max_pool2d", x, kernel, stride, padding, activation)
 
-    def mean(self, x: str) -> str:
-        """Over all axes but the first and last."""
-        axes = tuple(range(1, len(self.tensors[x].shape) - 1))
-        return self._op("mean", (x,), MeanAttributes(axes, False), "none")
+    def mean(
+        self, x: str, axes: tuple[int, ...] = (), keep_dims: bool = False, kind: str = "mean"
+    ) -> str:
+        """Over `axes`, or all but the first and last; SUM with kind "sum"."""
+        axes = axes or tuple(range(1, len(self.tensors[x].shape) - 1))
+        return self._op(kind, (x,), MeanAttributes(axes, keep_dims), "none")
 
     def pad(self, x: str, paddings: Sequence[Pair]) -> str:
         quant = self.tensors[x].quant
@@ -156,8 +179,7 @@ class Network:
         return self._op("softmax", (x,), SoftmaxAttributes(), "none", quant)
 
     def sigmoid(self, x: str) -> str:
-        quant = Quantization.per_tensor(1 / 256, -128)
-        return self._op("logistic", (x,), Attributes(), "none", quant)
+        return self.pointwise("logistic", x)
 
     def graph(self, output: str, name: str = "network") -> Graph:
         return check_shapes(Graph(name, dict(self.tensors), tuple(self.ops), ("x",), (output,)))

@@ -30,6 +30,19 @@ def dequantized(tensor: Tensor, codes: Array) -> Array:
     return np.asarray((codes.astype(np.float64) - zero) * scale)
 
 
+FUNCTIONS: dict[str, Any] = {
+    "logistic": lambda x, _: tf.sigmoid(x),
+    "tanh": lambda x, _: tf.tanh(x),
+    "leaky_relu": lambda x, alpha: tf.where(x > 0, x, alpha * x),
+    "hard_swish": lambda x, _: x * tf.nn.relu6(x + 3) / 6,
+    "elu": lambda x, _: tf.nn.elu(x),
+    "abs": lambda x, _: tf.abs(x),
+    "rsqrt": lambda x, _: tf.math.rsqrt(tf.maximum(x, 1e-9)),
+    "exp": lambda x, _: tf.exp(x),
+    "gelu": lambda x, alpha: tf.nn.gelu(x, approximate=alpha == 1),
+}
+
+
 class Network:
     """One forward pass in TensorFlow over given integer activations.
 
@@ -95,7 +108,7 @@ class Network:
         clamped, at an end beyond which its input reaches.
         """
         name = op.outputs[0]
-        if op.kind in ("reshape", "pad", "transpose"):
+        if op.kind in ("reshape", "pad", "transpose", "minimum", "maximum"):
             return real
         quant = self.graph[name].quant
         activation = getattr(op.attributes, "activation", "none")
@@ -110,7 +123,13 @@ class Network:
             reach = (np.array([-128, 127]) - source.zero_point0) * source.scale0 / quant.scale0
             low = low if reach[0] < low - 0.5 else -np.inf
             high = high if reach[1] > high + 0.5 else np.inf
+        if op.kind == "softmax":
+            return real + tf.stop_gradient(self._codes_of(name) - real)
         code = real / quant.scale0
+        if op.kind in FUNCTIONS:  # rounded, its gradient stops where the rounded code leaves int8
+            inside = (code >= low - 0.5) & (code <= high + 0.5)
+            value = tf.where(inside, real, tf.stop_gradient(real))
+            return value + tf.stop_gradient(self._codes_of(name) - value)
         if activation != "none" or not ("pool" in op.kind or name in self.unclamped):
             known = self.codes[name].astype(np.float64) - quant.zero_point0
             nearest = tf.round(code)
@@ -156,6 +175,28 @@ class Network:
     def _add(self, op: Op) -> Value:
         return self._input(op) + self._input(op, 1)
 
+    def _mul(self, op: Op) -> Value:
+        return self._input(op) * self._input(op, 1)
+
+    def _sub(self, op: Op) -> Value:
+        return self._input(op) - self._input(op, 1)
+
+    def _squared_difference(self, op: Op) -> Value:
+        return tf.math.squared_difference(self._input(op), self._input(op, 1))
+
+    def _minimum(self, op: Op) -> Value:
+        return tf.minimum(self._input(op), self._input(op, 1))
+
+    def _maximum(self, op: Op) -> Value:
+        return tf.maximum(self._input(op), self._input(op, 1))
+
+    def __getattr__(self, name: str) -> Any:
+        """The method of a function of one value."""
+        if name[1:] not in FUNCTIONS:
+            raise AttributeError(name)
+        function = FUNCTIONS[name[1:]]
+        return lambda op: function(self._input(op), getattr(op.attributes, "alpha", 0.0))
+
     def _average_pool2d(self, op: Op) -> Value:
         return self._pool(op, tf.nn.avg_pool2d)
 
@@ -174,6 +215,16 @@ class Network:
     def _mean(self, op: Op) -> Value:
         attributes: Any = op.attributes
         return tf.reduce_mean(self._input(op), attributes.axes, attributes.keep_dims)
+
+    def _sum(self, op: Op) -> Value:
+        attributes: Any = op.attributes
+        return tf.reduce_sum(self._input(op), attributes.axes, attributes.keep_dims)
+
+    def _softmax(self, op: Op) -> Value:
+        """At the rounded probabilities, whose logarithms stand for the logits."""
+        x = self._input(op) * op.attributes.beta  # type: ignore[attr-defined]
+        known = tf.math.log(tf.maximum(self._codes_of(op.outputs[0]), 1e-30))
+        return tf.nn.softmax(known + x - tf.stop_gradient(x))
 
     def _pad(self, op: Op) -> Value:
         return tf.pad(self._input(op), op.attributes.paddings)  # type: ignore[attr-defined]

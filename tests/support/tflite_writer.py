@@ -32,6 +32,13 @@ OPTIONS = {
     "STRIDED_SLICE": "StridedSliceOptions",
     "SHAPE": "ShapeOptions",
     "PACK": "PackOptions",
+    "LEAKY_RELU": "LeakyReluOptions",
+    "GELU": "GeluOptions",
+    "MUL": "MulOptions",
+    "SUB": "SubOptions",
+    "DIV": "DivOptions",
+    "SUM": "ReducerOptions",
+    "REDUCE_MAX": "ReducerOptions",
 }
 TYPES = {"f4": "FLOAT32", "i4": "INT32", "i8": "INT64", "i2": "INT16", "i1": "INT8", "u1": "UINT8"}
 

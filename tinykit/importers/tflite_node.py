@@ -274,7 +274,8 @@ class TfliteNode:
         quant = self._quantization(tensor)
         self.expect(not quant.per_channel, f"tensor {name} is quantized per channel")
         self.expect(tensor.order == "plain", f"tensor {name} serves as weights, too")
-        self.expect(0 not in tensor.shape and tensor.shape != (), f"tensor {name} is empty")
+        scalar = tensor.shape == () and not tensor.constant
+        self.expect(0 not in tensor.shape and not scalar, f"tensor {name} is empty")
         return tensor
 
     def _quantization(self, tensor: Tensor) -> Quantization:

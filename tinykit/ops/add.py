@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from tinykit.errors import ModelError, PlanError
+from tinykit.errors import ModelError
 from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Call, Operator, Struct
 from tinykit.ops.convolution_gradient import activation_gradient
@@ -21,6 +21,7 @@ from tinykit.ops.fixed_point import (
     multiply_by_quantized_multiplier,
     quantize_multiplier,
 )
+from tinykit.ops.linear_grad import linear_gradient
 from tinykit.ops.rows import Reach, Row, RowForm, has_rows
 
 if TYPE_CHECKING:
@@ -131,11 +132,8 @@ class Add(Operator[AddAttributes]):
 
     def gradient(self, op: Op, tape: Tape) -> None:
         gradient = activation_gradient(op, tape, self.attributes(op).activation)
-        a, b = (tape.graph[name] for name in op.inputs[:2])
-        if tape.wants(b.name) and a.shape != b.shape:
-            raise PlanError(f"layer {op.name}: no gradient for an input that repeats")
-        tape.contribute(a.name, gradient)
-        tape.contribute(b.name, gradient)
+        for name in op.inputs[:2]:
+            linear_gradient(op, tape, gradient, name, constant=1.0)
 
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
         node.expect_counts(range(2, 3))

@@ -10,8 +10,10 @@ import numpy as np
 
 from tinykit.errors import ModelError
 from tinykit.ir import Array, Attributes, Graph, Op
-from tinykit.ops.base import Call, Field, Operator, Struct, Table
+from tinykit.ops.base import Call, Operator, Table
 from tinykit.ops.evaluate import Run
+from tinykit.ops.pointwise import lookup_call, lookup_rows
+from tinykit.ops.rows import RowForm
 
 
 class Lookup(Operator[Attributes]):
@@ -29,8 +31,10 @@ class Lookup(Operator[Attributes]):
 
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         x, table = (graph[name] for name in op.inputs)
-        fields: dict[str, Field] = {"table": Table("int8_t", table.value), "size": x.size}
-        return (Call("tk_lookup_s8", Struct("tk_lookup", fields), (x.name, op.outputs[0])),)
+        return (lookup_call(Table("int8_t", table.value), x.size, x.name, op.outputs[0]),)
+
+    def rows(self, graph: Graph, op: Op) -> RowForm | None:
+        return lookup_rows(graph, self.lower(graph, op)[0])
 
 
 OPERATOR = Lookup()

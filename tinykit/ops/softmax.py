@@ -12,15 +12,16 @@ from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Call, Operator, Struct
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import (
-    INT32_MAX,
-    INT32_MIN,
     doubling_high_multiply,
     quantize_multiplier,
     rounding_shift_right,
 )
+from tinykit.ops.gemmlowp import exp_of_negative, newton_reciprocal, shift_left
+from tinykit.ops.softmax_grad import SoftmaxGradAttributes
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
+    from tinykit.ops.tape import Tape
 
 SCALED_BITS = 5  # integer bits of the scaled differences
 SUM_BITS = 12  # integer bits of the sum of exponentials
@@ -50,48 +51,11 @@ def scaling(scale: float, beta: float) -> Scaling:
     return Scaling(multiplier, shift, -math.floor(radius))
 
 
-def _shift_left(x: Array, bits: int) -> Array:
-    return np.clip(x << bits, INT32_MIN, INT32_MAX)
-
-
-def exp_of_negative(a: Array, bits: int = SCALED_BITS) -> Array:
-    """exp(a) in Q0.31 for a <= 0 with `bits` (at most 5) integer bits (gemmlowp's
-    exp_on_negative_values)."""
-    multiply = doubling_high_multiply
-    a = a.astype(np.int64)
-    quarter = 1 << (29 - bits)
-    below = (a & (quarter - 1)) - quarter  # a modulo 1/4, minus 1/4
-    # exp on [-1/4, 0) around -1/8, by its Taylor series
-    x = (below << bits) + (1 << 28)
-    x2 = multiply(x, x)
-    x3 = multiply(x2, x)
-    x4_over_4 = rounding_shift_right(multiply(x2, x2), 2)
-    third, exp_eighth = np.array(715827883), np.array(1895147668)
-    series = rounding_shift_right(multiply(x4_over_4 + x3, third) + x2, 1)
-    result = exp_eighth + multiply(exp_eighth, x + series)
-    factors = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
-    for i, factor in enumerate(factors[: bits + 2]):  # exp(-1/4), exp(-1/2), exp(-1) …
-        set_bit = ((below - a) >> (29 - bits + i)) & 1
-        result = np.where(set_bit != 0, multiply(result, np.array(factor)), result)
-    return np.where(a == 0, INT32_MAX, result)
-
-
 def reciprocal(total: Array) -> tuple[Array, Array]:
     """(1 / sum in Q0.31 of the normalised sum, bits by which it was normalised)."""
     headroom = np.array([32 - int(t).bit_length() for t in total.flat]).reshape(total.shape)
     fraction = (total << headroom) - (1 << 31)
-    return one_over_one_plus(fraction), SUM_BITS - headroom
-
-
-def one_over_one_plus(fraction: Array) -> Array:
-    """1 / (1 + fraction), all in Q0.31 (gemmlowp's one_over_one_plus_x_for_x_in_0_1)."""
-    multiply = doubling_high_multiply
-    half = (fraction + INT32_MAX + 1) >> 1  # (1 + fraction) / 2
-    x = 1515870810 + multiply(half, np.array(-1010580540))
-    for _ in range(3):  # Newton
-        error = (1 << 29) - multiply(half, x)
-        x = x + _shift_left(multiply(x, error), 2)
-    return _shift_left(x, 1)
+    return shift_left(newton_reciprocal(fraction), 1), SUM_BITS - headroom
 
 
 class Softmax(Operator[SoftmaxAttributes]):
@@ -111,7 +75,7 @@ class Softmax(Operator[SoftmaxAttributes]):
         scaled = doubling_high_multiply(
             np.where(counts, diff, 0) << s.shift, np.array(s.multiplier)
         )
-        exponential = exp_of_negative(scaled)
+        exponential = exp_of_negative(scaled, SCALED_BITS)
         terms = np.where(counts, rounding_shift_right(exponential, SUM_BITS), 0)
         inverse, bits = reciprocal(terms.sum(axis=-1, keepdims=True))
         product = doubling_high_multiply(inverse, exponential)
@@ -132,6 +96,13 @@ class Softmax(Operator[SoftmaxAttributes]):
             },
         )
         return (Call("tk_softmax_s8", struct, (x.name, y.name)),)
+
+    def gradient(self, op: Op, tape: Tape) -> None:
+        x, y = tape.graph[op.inputs[0]], op.outputs[0]
+        attributes = SoftmaxGradAttributes(self.attributes(op).beta)
+        gradient = tape.gradient_of(y)
+        result = tape.emit("softmax_grad", op, (gradient, y), x.shape, attributes)
+        tape.contribute(x.name, result)
 
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
         node.expect_counts(range(1, 2))

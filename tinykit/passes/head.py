@@ -23,6 +23,7 @@ from tinykit.ops.evaluate import evaluate
 from tinykit.ops.fully_connected import FullyConnectedAttributes
 from tinykit.ops.growing_softmax import GrowingAttributes
 from tinykit.ops.mean import MeanAttributes
+from tinykit.ops.pointwise import PointwiseAttributes
 from tinykit.ops.registry import check_shapes, operator
 from tinykit.ops.reshape import ReshapeAttributes
 from tinykit.ops.softmax import MAX_DEPTH, SoftmaxAttributes
@@ -92,7 +93,7 @@ def replace_head(
     elif classes > 1:
         attributes = SoftmaxAttributes()
     else:
-        end = "logistic"
+        end, attributes = "logistic", PointwiseAttributes()
     ops = (
         *graph.ops,
         Op("fully_connected", name, (x, kernel, bias), (logits,), FullyConnectedAttributes(),

@@ -1,4 +1,5 @@
 /* Gradients that go element by element. */
+#include "axes.h"
 #include "fixed_point.h"
 #include "gradient.h"
 #include "simd.h"
@@ -63,6 +64,63 @@ void tk_gradient_add_s16(const tk_gradient_add *add, const int16_t *a, const int
         const int64_t sum = a[i] * scale_a + b[i] * scale_b;
         result[i] = tk_to_gradient(sum, add->shift, &trainer->saturations);
     }
+}
+
+void tk_lookup_grad_s16(const tk_lookup_grad *lookup, const int16_t *gradient, const int8_t *x,
+                        int16_t *result, tk_trainer *trainer) {
+    const int16_t *middle = lookup->table + 128; /* the derivative at code 0 */
+    for (uint32_t i = 0; i < lookup->size; i++) {
+        const int32_t product = gradient[i] * middle[x[i]];
+        result[i] = tk_to_gradient(product, lookup->shift, &trainer->saturations);
+    }
+}
+
+static inline int32_t linear_factor(const tk_linear_grad *op, int32_t a, int32_t b) {
+    const int chosen[5] = {1, a<b, a <= b, a> b, a >= b};
+    if (!chosen[op->condition]) {
+        return 0;
+    }
+    return op->constant + op->scale_a * (a - op->zero_point_a) +
+           op->scale_b * (b - op->zero_point_b);
+}
+
+/* The sum over the last five axes of `size` and `strides`. */
+static int64_t linear_sum(const tk_linear_grad *op, const int16_t *gradient, const int8_t *a,
+                          const int8_t *b) {
+    const uint32_t *const stride[3] = {op->stride + TK_AXES, op->stride_a + TK_AXES,
+                                       op->stride_b + TK_AXES};
+    const int last = TK_AXES - 1;
+    tk_walk walk = {{0}, {0}};
+    int64_t sum = 0;
+    do {
+        uint32_t g = walk.offset[0], i = walk.offset[1], j = walk.offset[2];
+        for (uint32_t n = op->size[TK_AXES + last]; n > 0; n--) {
+            const int32_t x = op->factors > 0 ? a[i] : op->zero_point_a;
+            const int32_t y = op->factors > 1 ? b[j] : op->zero_point_b;
+            sum += (int64_t)gradient[g] * linear_factor(op, x, y);
+            g += stride[0][last];
+            i += stride[1][last];
+            j += stride[2][last];
+        }
+    } while (tk_walk_next(&walk, op->size + TK_AXES, stride, 3));
+    return sum;
+}
+
+void tk_linear_grad_s16(const tk_linear_grad *op, const int16_t *gradient, const int8_t *a,
+                        const int8_t *b, int16_t *result, tk_trainer *trainer) {
+    const uint32_t *const stride[3] = {op->stride, op->stride_a, op->stride_b};
+    const int last = TK_AXES - 1;
+    tk_walk walk = {{0}, {0}};
+    do {
+        uint32_t g = walk.offset[0], i = walk.offset[1], j = walk.offset[2];
+        for (uint32_t n = op->size[last]; n > 0; n--) {
+            const int64_t sum = linear_sum(op, gradient + g, a + i, b + j);
+            *result++ = tk_to_gradient(sum, op->shift, &trainer->saturations);
+            g += stride[0][last];
+            i += stride[1][last];
+            j += stride[2][last];
+        }
+    } while (tk_walk_next(&walk, op->size, stride, 3));
 }
 
 void tk_pad_grad_s16(const tk_pad_grad *pad, const int16_t *gradient, int16_t *result) {

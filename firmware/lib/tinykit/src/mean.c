@@ -1,4 +1,4 @@
-/* MEAN, int8. */
+/* MEAN, SUM, REDUCE_MAX, int8. */
 #include "fold.h"
 #include "requantize.h"
 #include "tinykit/kernels.h"
@@ -30,5 +30,20 @@ void tk_mean_fold_s8(const tk_mean *mean, const int8_t *row, int32_t y, int32_t 
         for (int32_t c = 0; c < channels; c++) {
             output[c] = (int8_t)tk_requantize(sums[c], mean->multiplier, mean->shift, &range);
         }
+    }
+}
+
+void tk_reduce_max_s8(const tk_reduce_max *op, const int8_t *input, int8_t *output) {
+    for (uint32_t outer = 0; outer < op->outer; outer++) {
+        for (uint32_t inner = 0; inner < op->inner; inner++) {
+            const int8_t *x = input + inner;
+            int32_t largest = INT8_MIN;
+            for (uint32_t i = 0; i < op->reduced; i++) {
+                largest = tk_max(largest, *x);
+                x += op->inner;
+            }
+            *output++ = (int8_t)largest;
+        }
+        input += op->reduced * op->inner;
     }
 }

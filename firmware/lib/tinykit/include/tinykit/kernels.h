@@ -81,13 +81,30 @@ typedef struct {
     int8_t activation_min, activation_max;
 } tk_add;
 
-/* MEAN of [outer][reduced][inner] over the middle axis. */
+/* MUL, SUB …: axes of the output, outermost first, ones in front; for each the distance of
+ * neighbours in a and b, 0 where one repeats. */
+typedef struct {
+    const uint32_t *size;     /* [5] */
+    const uint32_t *stride_a; /* [5] */
+    const uint32_t *stride_b; /* [5] */
+    int32_t multiplier_a, multiplier_b, output_multiplier;
+    int16_t zero_point_a, zero_point_b, output_zero_point;
+    int8_t shift_a, shift_b, output_shift;
+    int8_t activation_min, activation_max;
+} tk_binary;
+
+/* MEAN and SUM of [outer][reduced][inner] over the middle axis. */
 typedef struct {
     uint32_t outer, reduced, inner;
     int32_t multiplier;
     int16_t input_zero_point, output_zero_point;
     int8_t shift;
 } tk_mean;
+
+/* REDUCE_MAX of [outer][reduced][inner] over the middle axis. */
+typedef struct {
+    uint32_t outer, reduced, inner;
+} tk_reduce_max;
 
 /* PAD of [height][width][channels]. */
 typedef struct {
@@ -167,6 +184,13 @@ void tk_pad_s8(const tk_pad *pad, const int8_t *input, int8_t *output);
 /* The output of the following may be the (first) input, if they have one size; or begin before it
  * in the same memory: it is written element by element, behind what is read (not so softmax). */
 void tk_add_s8(const tk_add *add, const int8_t *a, const int8_t *b, int8_t *output);
+void tk_mul_s8(const tk_binary *op, const int8_t *a, const int8_t *b, int8_t *output);
+void tk_sub_s8(const tk_binary *op, const int8_t *a, const int8_t *b, int8_t *output);
+void tk_minimum_s8(const tk_binary *op, const int8_t *a, const int8_t *b, int8_t *output);
+void tk_maximum_s8(const tk_binary *op, const int8_t *a, const int8_t *b, int8_t *output);
+void tk_squared_difference_s8(const tk_binary *op, const int8_t *a, const int8_t *b,
+                              int8_t *output);
+void tk_prelu_s8(const tk_binary *op, const int8_t *a, const int8_t *b, int8_t *output);
 void tk_requantize_s8(const tk_rescale *op, const int8_t *input, int8_t *output);
 void tk_requantize_u8_s8(const tk_rescale *op, const uint8_t *input, int8_t *output);
 void tk_requantize_s8_u8(const tk_rescale *op, const int8_t *input, uint8_t *output);
@@ -174,6 +198,7 @@ void tk_lookup_s8(const tk_lookup *lookup, const int8_t *input, int8_t *output);
 void tk_softmax_s8(const tk_softmax *softmax, const int8_t *input, int8_t *output);
 
 void tk_mean_s8(const tk_mean *mean, const int8_t *input, int8_t *output);
+void tk_reduce_max_s8(const tk_reduce_max *op, const int8_t *input, int8_t *output);
 
 void tk_transpose_s8(const tk_transpose *transpose, const int8_t *input, int8_t *output);
 void tk_transpose_s16(const tk_transpose *transpose, const int16_t *input, int16_t *output);

@@ -178,6 +178,43 @@ void tk_average_pool_grad_s16(const tk_pool_grad *pool, const int16_t *gradient,
 void tk_max_pool_grad_s16(const tk_pool_grad *pool, const int16_t *gradient, const int8_t *x,
                           int16_t *result, int32_t *scratch, tk_trainer *trainer);
 
+/* result = gradient * table[x + 128]; the result may be the gradient. */
+typedef struct {
+    const int16_t *table; /* [256] */
+    uint32_t size;
+    int8_t shift;
+} tk_lookup_grad;
+void tk_lookup_grad_s16(const tk_lookup_grad *lookup, const int16_t *gradient, const int8_t *x,
+                        int16_t *result, tk_trainer *trainer);
+
+/* result = sum of gradient * (constant + scale_a * (a - zero_point_a) + scale_b * (b - …)).  The
+ * first five axes are the result's, the others those that are summed over, ones in front of each;
+ * for each the distance of neighbours, 0 where a tensor repeats.  Products are below 2^40. */
+typedef struct {
+    const uint32_t *size;     /* [10] */
+    const uint32_t *stride;   /* [10], of the gradient */
+    const uint32_t *stride_a; /* [10] */
+    const uint32_t *stride_b; /* [10] */
+    int32_t constant, scale_a, scale_b;
+    int16_t zero_point_a, zero_point_b;
+    int8_t shift;
+    uint8_t factors;   /* 0: neither a nor b is read; 1: a; 2: both */
+    uint8_t condition; /* the factor is 0 unless: 1: a < b, 2: a <= b, 3: a > b, 4: a >= b */
+} tk_linear_grad;
+void tk_linear_grad_s16(const tk_linear_grad *op, const int16_t *gradient, const int8_t *a,
+                        const int8_t *b, int16_t *result, tk_trainer *trainer);
+
+/* SOFTMAX backward, row by row: p * (gradient - sum of gradient * p) * beta, with p = q / sum of q
+ * for q = y + 128; beta = multiplier * 2^-15. */
+typedef struct {
+    uint32_t rows;
+    int32_t multiplier;
+    uint16_t depth;
+    int8_t shift;
+} tk_softmax_grad;
+void tk_softmax_grad_s16(const tk_softmax_grad *op, const int16_t *gradient, const int8_t *y,
+                         int16_t *result, tk_trainer *trainer);
+
 /* The part inside the padding; height, width, channels are those of the padded tensor. */
 typedef struct {
     uint16_t height, width, channels;
