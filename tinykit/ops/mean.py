@@ -158,6 +158,9 @@ class Mean(Operator[MeanAttributes]):
         order = (*kept, *axes)
         shape = tuple(x.shape[i] for i in order)
         y = node.output()
+        ones = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+        made = ones if keep_dims else shape[: len(kept)]
+        node.expect(y.shape == made, f"makes {list(made)}, not {list(y.shape)}")
         moved = node.add(replace(x, name=f"{y.name}/transposed", shape=shape))
         ops = [Op("transpose", f"{node.name}/transpose", (x.name,), (moved,),
                   TransposeAttributes(order), layer=node.name)]  # fmt: skip
@@ -166,8 +169,7 @@ class Mean(Operator[MeanAttributes]):
             return (*ops, node.op(self.kind, (moved,), last))
         flat = node.add(replace(y, name=f"{y.name}/flat", shape=shape[: len(kept)]))
         ops.append(Op(self.kind, node.name, (moved,), (flat,), last, layer=node.name))
-        made = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
-        reshape = ReshapeAttributes(made)
+        reshape = ReshapeAttributes(ones)
         ops.append(Op("reshape", f"{node.name}/reshape", (flat,), (y.name,), reshape,
                       layer=node.name))  # fmt: skip
         return tuple(ops)
