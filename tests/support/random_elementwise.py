@@ -1,4 +1,4 @@
-"""Rules for random models (tests/support/random_models.py): functions of single codes, and pairs."""
+"""Rules for random models (tests/support/random_models.py): functions of one code, and of two."""
 
 from __future__ import annotations
 
