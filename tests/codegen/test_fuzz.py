@@ -15,6 +15,8 @@ from tinykit.ops.registry import tflite_operators
 
 needs_gcc = pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed")
 GRAPHS = 100
+# TFLM has no int8 kernel for EXP and GELU, and RSQRT refuses half of all codes
+APART = {"EXP", "GELU", "RSQRT"}
 
 
 @needs_gcc
@@ -34,7 +36,7 @@ def test_every_operator_that_can_be_imported_is_generated() -> None:
         for number in range(12)
         for name in fuzz.sample(models((rule,), spatial=spatial), number).operators
     }
-    assert set(tflite_operators()) <= drawn
+    assert set(tflite_operators()) - APART <= drawn
 
 
 def test_a_number_always_gives_the_same_graph() -> None:
