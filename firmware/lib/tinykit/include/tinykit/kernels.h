@@ -166,7 +166,8 @@ void tk_depthwise_conv2d_row_s8(const tk_depthwise_conv2d *conv, const int8_t *i
 void tk_depthwise_conv2d_s8(const tk_depthwise_conv2d *conv, const int8_t *input, int8_t *output,
                             int16_t *scratch);
 
-/* The same for windows of 3x3, undilated, where O = C. */
+/* The same for windows of 3x3, undilated, where O = C, both blocks of weights are at least four
+ * channels wide, every output sees some of the input, and all multipliers shift right. */
 void tk_depthwise_conv2d_3x3_row_s8(const tk_depthwise_conv2d *conv, const int8_t *input,
                                     int32_t ring, int32_t oy, int8_t *output, int16_t *scratch);
 void tk_depthwise_conv2d_3x3_s8(const tk_depthwise_conv2d *conv, const int8_t *input,
