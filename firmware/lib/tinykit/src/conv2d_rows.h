@@ -100,12 +100,8 @@ static void finish_block(const tk_conv2d *conv, layer *l, int16_t *patch, int32_
     } else {
         tk_block_1(b);
     }
-    const int32_t low = conv->activation_min, high = conv->activation_max;
-    if (low > INT8_MIN || high < INT8_MAX) {
-        for (int32_t i = 0; i < count * conv->output_channels; i++) {
-            output[i] = (int8_t)tk_clamp(output[i], low, high);
-        }
-    }
+    tk_clamp_outputs(output, count * conv->output_channels, conv->activation_min,
+                     conv->activation_max);
 #endif
 }
 

@@ -136,10 +136,7 @@ void tk_depthwise_conv2d_3x3_row_s8(const tk_depthwise_conv2d *conv, const int8_
         }
         b = (block){conv->weights_rest, b.first, conv->output_channels - b.first};
     }
-    const int32_t low = conv->activation_min, high = conv->activation_max;
-    for (int32_t i = 0; i < size && (low > INT8_MIN || high < INT8_MAX); i++) {
-        output[i] = (int8_t)tk_clamp(output[i], low, high);
-    }
+    tk_clamp_outputs(output, size, conv->activation_min, conv->activation_max);
 }
 
 void tk_depthwise_conv2d_3x3_s8(const tk_depthwise_conv2d *conv, const int8_t *input,
