@@ -42,8 +42,8 @@
     .endm
 
     .macro tap_0
+    ldr     r8, [r1] /* first: r0 has just been computed */
     ldr     r6, [r0]
-    ldr     r8, [r1]
     products
     .endm
 
@@ -118,8 +118,8 @@ tk_pixels_3x3:
     ldr     r1, [sp, #WEIGHTS]
     ldr     r6, [sp, #ROWS]
     add     r0, r0, lr, lsl #2
-    ldm     r0, {r2-r5}
     add     r1, r1, lr
+    ldm     r0, {r2-r5}
     cmp     r6, #4
     bne     .Lpart
     full_row X0
