@@ -15,11 +15,11 @@ typedef struct {
     int32_t first, count;
 } block;
 
-#define WHOLE 4 /* rows of a window that lies inside the input */
+#define PART 3 /* of tk_pixels.less: not all three columns lie inside */
 
 /* Pixels of a row whose windows see the same taps.  pixels_3x3.S knows the order. */
 typedef struct {
-    const int8_t *x[3];    /* what the first pixel sees: its first taps in up to three rows */
+    const int8_t *x[3]; /* what the first pixel sees: its first taps in the last `rows` of these */
     const int8_t *weights; /* of the first of these taps */
     const int32_t *bias, *multiplier;
     const int8_t *shift;
@@ -30,7 +30,8 @@ typedef struct {
     uint32_t offset;         /* minus the input's zero point, twice */
     int32_t last;            /* four channels: the first of them */
     int32_t pixels, advance; /* and bytes between what two pixels see */
-    int32_t rows, taps;      /* of each window; rows = WHOLE: all nine */
+    int32_t less;            /* rows outside the input, or PART */
+    int32_t rows, taps;      /* inside */
 } tk_pixels;
 
 #if defined(__thumb2__)
@@ -46,10 +47,9 @@ static int8_t output_of(const tk_pixels *p, int32_t acc, int32_t o) {
 
 static void four_channels(const tk_pixels *p, int32_t c) {
     int32_t acc[4] = {p->bias[c], p->bias[c + 1], p->bias[c + 2], p->bias[c + 3]};
-    const int32_t rows = p->rows == WHOLE ? 3 : p->rows;
-    for (int32_t ky = 0; ky < rows; ky++) {
-        for (int32_t kx = 0; kx < (p->rows == WHOLE ? 3 : p->taps); kx++) {
-            const uint32_t x = tk_load(p->x[ky] + kx * p->channels + c);
+    for (int32_t ky = 0; ky < p->rows; ky++) {
+        for (int32_t kx = 0; kx < p->taps; kx++) {
+            const uint32_t x = tk_load(p->x[3 - p->rows + ky] + kx * p->channels + c);
             const uint32_t w = tk_load(p->weights + (ky * 3 + kx) * p->count + c);
             const uint32_t x_even = tk_add_even_bytes(p->offset, x);
             const uint32_t x_odd = tk_add_odd_bytes(p->offset, x);
@@ -70,7 +70,7 @@ static void tk_pixels_3x3(const tk_pixels *pixels) {
         for (int32_t c = p.last; c > -4; c -= 4) {
             four_channels(&p, tk_max(c, 0));
         }
-        for (int32_t ky = 0; ky < (p.rows == WHOLE ? 3 : p.rows); ky++) {
+        for (int32_t ky = 3 - p.rows; ky < 3; ky++) {
             p.x[ky] += p.advance;
         }
         p.output += p.channels;
@@ -107,11 +107,9 @@ static void row_3x3(const tk_depthwise_conv2d *conv, const block *b, const int8_
             p.pixels = tk_min(left / w->stride_width + 1, w->output_width - ox);
         }
         p.rows = view->ky.last - view->ky.first;
-        if (p.rows + p.taps == 6) {
-            p.rows = WHOLE;
-        }
+        p.less = p.taps == 3 ? 3 - p.rows : PART;
         tk_row_walk walk = view->rows;
-        for (int32_t ky = 0; ky < 3; ky++) {
+        for (int32_t ky = 3 - p.rows; ky < 3; ky++) {
             p.x[ky] = input + walk.offset + view->column + b->first;
             tk_next_row(&walk);
         }

@@ -12,6 +12,7 @@
 #define X0 0
 #define X1 4
 #define X2 8
+#define X_END 12
 #define WEIGHTS 12
 #define BIAS 16
 #define MULTIPLIER 20
@@ -25,9 +26,11 @@
 #define LAST 52
 #define PIXELS 56
 #define ADVANCE 60
-#define ROWS 64
-#define TAPS 68
-#define FRAME 72
+#define LESS 64
+#define ROWS 68
+#define TAPS 72
+#define NEXT_X 76 /* while a window's columns are not all inside: where the next row's x lies */
+#define FRAME 80
 
 /* One tap of four channels: x at [r0, \at], weights at [r1, \at of the weights]. */
     .macro products
@@ -73,22 +76,6 @@
     tap_2
     .endm
 
-/* One to three taps of a row. */
-    .macro part_row x
-    ldr     r0, [sp, #\x]
-    add     r0, r0, lr
-    tap_0
-    ldr     r6, [sp, #TAPS]
-    cmp     r6, #2
-    blt     1f
-    tap_1
-    ldr     r6, [sp, #TAPS]
-    cmp     r6, #2
-    beq     1f
-    tap_2
-1:
-    .endm
-
 /* \acc, scaled, to int8: right shift less one in the low byte of r0, 2 * zero + 1 in r1. */
     .macro shift acc
     asr     \acc, \acc, r0
@@ -106,9 +93,9 @@ tk_pixels_3x3:
     sub     sp, sp, #FRAME
     ldm     r0!, {r1-r10}
     stm     sp, {r1-r10}
-    ldm     r0, {r1-r8}
+    ldm     r0, {r1-r9}
     add     r0, sp, #CHANNELS
-    stm     r0, {r1-r8}
+    stm     r0, {r1-r9}
 .Lpixel:
     ldr     lr, [sp, #LAST]
     add     r0, sp, #CHANNELS
@@ -116,16 +103,18 @@ tk_pixels_3x3:
 .Lfour:
     ldr     r0, [sp, #BIAS]
     ldr     r1, [sp, #WEIGHTS]
-    ldr     r6, [sp, #ROWS]
+    ldr     r6, [sp, #LESS]
     add     r0, r0, lr, lsl #2
     add     r1, r1, lr
     ldm     r0, {r2-r5}
-    cmp     r6, #4
-    bne     .Lpart
+    cmp     r6, #0
+    bne     .Lless
     full_row X0
     next_weights
+.Ltwo_rows:
     full_row X1
     next_weights
+.Lone_row:
     full_row X2
 .Lsums:
     ldr     r0, [sp, #MULTIPLIER]
@@ -183,18 +172,28 @@ tk_pixels_3x3:
 .Lend:
     add     sp, sp, #FRAME
     pop     {r4-r11, pc}
-.Lpart: /* windows that reach over the edge */
-    part_row X0
-    ldr     r6, [sp, #ROWS]
+.Lless: /* windows that reach over the edge */
     cmp     r6, #2
-    blt     .Lsums
-    next_weights
-    part_row X1
+    blt     .Ltwo_rows
+    beq     .Lone_row
     ldr     r6, [sp, #ROWS]
+    add     r7, sp, #X_END
+    sub     r6, r7, r6, lsl #2
+.Lpart_row: /* one tap or two */
+    ldr     r0, [r6], #4
+    str     r6, [sp, #NEXT_X]
+    add     r0, r0, lr
+    tap_0
+    ldr     r6, [sp, #TAPS]
     cmp     r6, #2
-    beq     .Lsums
+    bne     1f
+    tap_1
+1:
     next_weights
-    part_row X2
+    ldr     r6, [sp, #NEXT_X]
+    add     r7, sp, #X_END
+    cmp     r6, r7
+    bne     .Lpart_row
     b       .Lsums
 .Lsigned:
     .irp    acc, r2, r3, r4, r5
