@@ -124,3 +124,34 @@ def test_two_products_at_the_ends_of_int16(
     ends = np.array([-128, 127], np.int8)
     for codes in (*(np.full((1, 7, 9, 3), end) for end in ends), random.choice(ends, (1, 7, 9, 3))):
         np.testing.assert_array_equal(kernels.run(loaded, codes), tflm(content, codes))
+
+
+@pytest.mark.parametrize("depthwise", [False, True], ids=["conv2d", "depthwise"])
+@pytest.mark.parametrize("channels", [1, 6, 7])
+@pytest.mark.parametrize("zero_point", [-128, -127, 127])
+@pytest.mark.parametrize("scale", [1.5, 0.9, 0.4, 2.0**-3, 1e-3, 1e-9])
+def test_sums_at_the_ends_of_int32_are_rounded_twice(
+    scale: float, zero_point: int, channels: int, depthwise: bool, tmp_path: Path
+) -> None:
+    """Multipliers that shift left, by one and by many bits right; sums beyond 2^30."""
+    random = np.random.default_rng(channels + zero_point + 128)
+    graph = Graph()
+    x = graph.tensor((1, 3, 5, channels if depthwise else 3), 1.0, 5)
+    y = graph.tensor((1, 3, 5, channels), 1.0, zero_point)
+    shape = (1, 3, 3, channels) if depthwise else (channels, 1, 1, 3)
+    scales = tuple(float(s) for s in scale * random.uniform(0.5, 1, channels).astype(np.float32))
+    w = graph.constant(random.integers(-127, 128, shape).astype(np.int8), scales,
+                       axis=3 if depthwise else 0)  # fmt: skip
+    ends = random.choice([-(2**31) + 2**20, -(2**30), 2**30, 2**31 - 2**20], channels)
+    near = random.integers(-400, 400, channels)
+    bias = np.where(random.random(channels) < 0.5, ends, near / scale).clip(-(2**31), 2**31 - 1)
+    b = graph.constant(bias.astype(np.int32), scales, axis=0)
+    options = {"StrideH": 1, "StrideW": 1} | ({"DepthMultiplier": 1} if depthwise else {})
+    graph.operator("DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", [x, w, b], y, options, 3)
+    graph.inputs, graph.outputs = [x], [y]
+    content = write(graph)
+    (tmp_path / "model.tflite").write_bytes(content)
+    loaded, kernels = load_model(tmp_path / "model.tflite"), ArmKernels("cortex-m4")
+    for _ in range(3):
+        codes = random.integers(-128, 128, loaded[loaded.inputs[0]].shape).astype(np.int8)
+        np.testing.assert_array_equal(kernels.run(loaded, codes), tflm(content, codes))

@@ -11,8 +11,9 @@ KINDS_BY_ELEMENT = frozenset({"add", "relu", "relu6", "quantize"})
 
 
 def _fields(graph: Graph, op: Op) -> dict[str, int]:
-    """The numbers of the descriptor's window, or of the descriptor itself."""
-    descriptor = operator(op.kind).lower(graph, op)[0].descriptor
+    """The numbers of the window of a row's descriptor, or of the descriptor itself."""
+    form = operator(op.kind).rows(graph, op)
+    descriptor = (form.call if form else operator(op.kind).lower(graph, op)[0]).descriptor
     assert descriptor is not None
     window = descriptor.fields.get("window")
     fields = window.fields if isinstance(window, Struct) else descriptor.fields

@@ -16,7 +16,7 @@ from tinykit.errors import ModelError
 from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Address, Call, Cost, Field, Operator, Struct, Table
 from tinykit.ops.convolution_gradient import convolution_gradient
-from tinykit.ops.convolution_sums import folded_bias, neighbours_fit, sums_class
+from tinykit.ops.convolution_sums import ANY, folded_bias, neighbours_fit, sums_class
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import activation_range, exact, quantize_multipliers, requantize
 from tinykit.ops.rows import RowForm, has_rows, row_call
@@ -25,6 +25,8 @@ from tinykit.ops.window import Pair, Window
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
     from tinykit.ops.tape import Tape
+
+LONGEST_ROW = 65535  # a window's sizes are uint16_t
 
 
 @dataclass(frozen=True)
@@ -99,20 +101,26 @@ class Conv2D(Operator[Conv2DAttributes]):
         return Cost(macs=y.size * kh * kw * graph[op.inputs[0]].shape[3], elements=y.size)
 
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
-        x, y = graph[op.inputs[0]], graph[op.outputs[0]]
-        window = window_of(graph, op)
-        struct = window.struct((x.shape[1], x.shape[2]), (y.shape[1], y.shape[2]))
+        y = graph[op.outputs[0]]
+        size = y.shape[1] * y.shape[2]
+        if window_of(graph, op).pointwise and size <= LONGEST_ROW:
+            # All pixels are one row: fewer are left over when they are taken in fours.
+            return (self._call(graph, op, (1, size), (1, size)),)
+        return (self._call(graph, op, graph[op.inputs[0]].shape[1:3], y.shape[1:3]),)
+
+    def _call(self, graph: Graph, op: Op, size: tuple[int, ...], output: tuple[int, ...]) -> Call:
+        struct = window_of(graph, op).struct((size[0], size[1]), (output[0], output[1]))
         activation = self.attributes(op).activation
         multipliers = output_multipliers(graph, op)
-        row = y.shape[1] * y.shape[2] if window.pointwise else y.shape[2]
-        return (convolution_call(graph, op, struct, row, multipliers, activation),)
+        return convolution_call(graph, op, struct, output[1], multipliers, activation)
 
     def rows(self, graph: Graph, op: Op) -> RowForm | None:
         x, y = graph[op.inputs[0]], graph[op.outputs[0]]
         if not has_rows(x, y):
             return None
         reach = window_of(graph, op).row_reach
-        return RowForm(y.shape[1], {x.name: reach}, row_call(self.lower(graph, op)[0]))
+        call = row_call(self._call(graph, op, x.shape[1:3], y.shape[1:3]))
+        return RowForm(y.shape[1], {x.name: reach}, call)
 
     def gradient(self, op: Op, tape: Tape) -> None:
         window = window_of(tape.graph, op)
@@ -149,7 +157,7 @@ def convolution_call(
 ) -> Call:
     """tk_conv2d_s8 for a convolution or a fully connected layer (a 1x1 convolution).
 
-    row: pixels that the kernel may take as one row.  Where nothing of the layer learns, the
+    row: pixels of a row.  Where nothing of the layer learns, the
     biases contain the part of the input's zero point.
     """
     x, weights, y = graph[op.inputs[0]], graph[op.inputs[1]], graph[op.outputs[0]]
@@ -161,8 +169,9 @@ def convolution_call(
     blocks = [taps * n for n in (split, channels - split)]
     wide = sum(-(-n // 2) * 2 for n in blocks)  # positions of a patch of int16, in pairs
     narrow = sum(-(-n // 16) * 16 for n in blocks)  # of int8, in sixteens (Helium)
-    direct = taps == 1 and not _sees_padding(window)  # inputs go into patches as they lie
-    stage = 0 if direct else -(-max(blocks) // 4) * 4
+    multiplier, shift = multipliers
+    if len(multiplier) > 1:
+        multiplier, shift = _in_fours(multiplier), _in_fours(shift)
     folded = folded_bias(graph, op)
     zero_point = x.quant.zero_point0
     if any(graph[name].order != "pairs" for name in (weights.name, rest) if name):
@@ -172,8 +181,8 @@ def convolution_call(
         "weights": Address(weights.name),
         "weights_rest": Address(rest) if rest else None,
         "bias": bias_field(graph, op, folded),
-        "multiplier": Table("int32_t", multipliers[0]),
-        "shift": Table("int8_t", multipliers[1]),
+        "multiplier": Table("int32_t", multiplier),
+        "shift": Table("int8_t", shift),
         "input_channels": channels,
         "split": split,
         "output_channels": y.shape[-1],
@@ -182,16 +191,16 @@ def convolution_call(
         "padding": zero_point,
         "activation_min": low,
         "activation_max": high,
-        "per_channel": int(len(multipliers[0]) > 1),
+        "per_channel": int(len(multiplier) > 1),
         "sums": sums_class(graph, op, multipliers[1], axis=0),
         "neighbours": int(folded is not None and neighbours_fit(graph, op)),
     }
     return Call(
-        "tk_conv2d_s8",
+        "tk_conv2d_any_s8" if fields["sums"] == ANY else "tk_conv2d_s8",
         Struct("tk_conv2d", fields),
         (x.name, y.name, "$scratch"),
-        scratch=max(2 * pixels * wide + stage, pixels * narrow),
-        scratch_over_input=x.size == channels and direct,
+        scratch=max(2 * pixels * wide, pixels * narrow),
+        scratch_over_input=x.size == channels and taps == 1 and not _sees_padding(window),
     )
 
 
@@ -208,10 +217,16 @@ def _sees_padding(window: Struct) -> bool:
 def bias_field(graph: Graph, op: Op, folded: Array | None = None) -> Field:
     """The descriptor's biases: int32 for each output channel, zeros where the layer has none."""
     if folded is not None:
-        return Table("int32_t", folded, "biases")
+        return Table("int32_t", _in_fours(folded), "biases")
     if op.inputs[2]:
         return Address(op.inputs[2])
-    return Table("int32_t", np.zeros(graph[op.outputs[0]].shape[-1], np.int32), "biases")
+    zeros = np.zeros(graph[op.outputs[0]].shape[-1], np.int32)
+    return Table("int32_t", _in_fours(zeros), "biases")
+
+
+def _in_fours(values: Array) -> Array:
+    """Filled up with zeros to a multiple of four, of which kernels read whole ones."""
+    return np.pad(values, (0, -len(values) % 4))
 
 
 OPERATOR = Conv2D()

@@ -17,7 +17,7 @@ from tinykit.ops.base import Address, Call, Cost, Field, Operator, Struct, Table
 from tinykit.ops.conv2d import Conv2DAttributes, bias_field, window_of
 from tinykit.ops.convolution_gradient import convolution_gradient
 from tinykit.ops.convolution_scales import joined_scales
-from tinykit.ops.convolution_sums import ANY, sums_class
+from tinykit.ops.convolution_sums import ANY, sums_class, weight_blocks
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import activation_range, quantize_multipliers, requantize
 from tinykit.ops.rows import RowForm, has_rows, row_call
@@ -127,6 +127,8 @@ class DepthwiseConv2D(Operator[Conv2DAttributes]):
             window.kernel == (3, 3)
             and window.dilation == (1, 1)
             and x.shape[3] == y.shape[3]
+            and min(graph[name].shape[3] for name in weight_blocks(op)) >= 4
+            and window.overlaps((x.shape[1], x.shape[2]), (y.shape[1], y.shape[2]))
             and fields["sums"] != ANY
         )
         function = "tk_depthwise_conv2d_3x3_s8" if direct else "tk_depthwise_conv2d_s8"

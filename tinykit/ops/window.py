@@ -50,6 +50,16 @@ class Window:
         span = (self.kernel[0] - 1) * self.dilation[0] + 1
         return Reach(self.stride[0], self.padding[0], span)
 
+    def overlaps(self, input_size: Pair, output_size: Pair) -> bool:
+        """Whether every output sees some of the input; False for dilated windows."""
+        for axis in range(2):
+            reach = (self.kernel[axis] - 1) * self.dilation[axis]
+            first = -self.padding[2 * axis]
+            last = first + (output_size[axis] - 1) * self.stride[axis]
+            if first + reach < 0 or last >= input_size[axis]:
+                return False
+        return self.dilation == (1, 1)
+
     def patches(self, x: Array, fill: float = 0) -> Array:
         """x [H, W, C] -> [OH, OW, KH, KW, C]: what each output sees; padding reads `fill`."""
         height, width = x.shape[:2]

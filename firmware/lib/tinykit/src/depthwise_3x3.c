@@ -6,13 +6,20 @@
 #include "tinykit/kernels.h"
 
 #if TK_DSP && !TK_MVE
-#include "depthwise_plain.h"
+#include "fixed_point.h"
+#include "rows.h"
 
-#define WHOLE 4 /* rows of a window that lies inside the input */
+/* One block of weights [3][3][count]: channels [first, first + count). */
+typedef struct {
+    const int8_t *weights;
+    int32_t first, count;
+} block;
+
+#define PART 3 /* of tk_pixels.less: not all three columns lie inside */
 
 /* Pixels of a row whose windows see the same taps.  pixels_3x3.S knows the order. */
 typedef struct {
-    const int8_t *x[3];    /* what the first pixel sees: its first taps in up to three rows */
+    const int8_t *x[3]; /* what the first pixel sees: its first taps in the last `rows` of these */
     const int8_t *weights; /* of the first of these taps */
     const int32_t *bias, *multiplier;
     const int8_t *shift;
@@ -22,9 +29,9 @@ typedef struct {
     int32_t channels, count; /* bytes from pixel to pixel, and from tap to tap of the weights */
     uint32_t offset;         /* minus the input's zero point, twice */
     int32_t last;            /* four channels: the first of them */
-    int32_t wide;            /* sums may reach 2^30 */
     int32_t pixels, advance; /* and bytes between what two pixels see */
-    int32_t rows, taps;      /* of each window; rows = WHOLE: all nine */
+    int32_t less;            /* rows outside the input, or PART */
+    int32_t rows, taps;      /* inside */
 } tk_pixels;
 
 #if defined(__thumb2__)
@@ -33,18 +40,16 @@ void tk_pixels_3x3(const tk_pixels *pixels);
 /* What pixels_3x3.S does, for tests on other machines. */
 static int8_t output_of(const tk_pixels *p, int32_t acc, int32_t o) {
     const int32_t c = p->mask & o, shift = p->shift[c];
-    int32_t high =
-        p->wide ? tk_scale_high(acc, p->multiplier[c]) : tk_smmulr(acc * 2, p->multiplier[c]);
+    int32_t high = tk_scale_high(acc, p->multiplier[c]);
     high = (high + (high >> 31)) >> (-shift - 1);
     return tk_saturate_half(high + p->twice_zero);
 }
 
 static void four_channels(const tk_pixels *p, int32_t c) {
     int32_t acc[4] = {p->bias[c], p->bias[c + 1], p->bias[c + 2], p->bias[c + 3]};
-    const int32_t rows = p->rows == WHOLE ? 3 : p->rows;
-    for (int32_t ky = 0; ky < rows; ky++) {
-        for (int32_t kx = 0; kx < (p->rows == WHOLE ? 3 : p->taps); kx++) {
-            const uint32_t x = tk_load(p->x[ky] + kx * p->channels + c);
+    for (int32_t ky = 0; ky < p->rows; ky++) {
+        for (int32_t kx = 0; kx < p->taps; kx++) {
+            const uint32_t x = tk_load(p->x[3 - p->rows + ky] + kx * p->channels + c);
             const uint32_t w = tk_load(p->weights + (ky * 3 + kx) * p->count + c);
             const uint32_t x_even = tk_add_even_bytes(p->offset, x);
             const uint32_t x_odd = tk_add_odd_bytes(p->offset, x);
@@ -65,7 +70,7 @@ static void tk_pixels_3x3(const tk_pixels *pixels) {
         for (int32_t c = p.last; c > -4; c -= 4) {
             four_channels(&p, tk_max(c, 0));
         }
-        for (int32_t ky = 0; ky < (p.rows == WHOLE ? 3 : p.rows); ky++) {
+        for (int32_t ky = 3 - p.rows; ky < 3; ky++) {
             p.x[ky] += p.advance;
         }
         p.output += p.channels;
@@ -73,34 +78,14 @@ static void tk_pixels_3x3(const tk_pixels *pixels) {
 }
 #endif
 
-/* `pixels` outputs from ox on, whose windows see taps [kx.first, kx.last) of each row of `view`. */
-static void run(const tk_depthwise_conv2d *conv, const block *b, const int8_t *input,
-                const tk_view *view, tk_pixels *p, int32_t ox, int32_t pixels, int8_t *row) {
-    const tk_window *w = conv->window;
-    const int32_t rows = view->ky.last - view->ky.first, taps = view->kx.last - view->kx.first;
-    tk_row_walk walk = view->rows;
-    for (int32_t ky = 0; ky < 3; ky++) {
-        p->x[ky] = input + walk.offset + view->column + b->first;
-        tk_next_row(&walk);
-    }
-    p->weights = b->weights + (view->ky.first * 3 + view->kx.first) * b->count;
-    p->output = row + ox * conv->output_channels + b->first;
-    p->pixels = pixels;
-    p->advance = w->stride_width * conv->input_channels;
-    p->rows = rows == 3 && taps == 3 ? WHOLE : rows;
-    p->taps = taps;
-    tk_pixels_3x3(p);
-}
-
-/* The channels of a block, four or more, in fours that may overlap; returns the first one left. */
-static int32_t row_3x3(const tk_depthwise_conv2d *conv, const block *b, const int8_t *input,
-                       tk_view *view, int8_t *row) {
+/* The channels of a block, four or more, in fours that may overlap. */
+static void row_3x3(const tk_depthwise_conv2d *conv, const block *b, const int8_t *input,
+                    tk_view *view, int8_t *row) {
     const tk_window *w = conv->window;
     const int32_t at = conv->per_channel ? b->first : 0;
-    const int32_t multiplier[4] = {conv->multiplier[at], conv->multiplier[at], conv->multiplier[at],
-                                   conv->multiplier[at]};
-    const _Alignas(4)
-        int8_t shift[4] = {conv->shift[at], conv->shift[at], conv->shift[at], conv->shift[at]};
+    const int32_t m = conv->multiplier[at], multiplier[4] = {m, m, m, m};
+    const int8_t s = conv->shift[at];
+    const _Alignas(4) int8_t shift[4] = {s, s, s, s};
     tk_pixels p = {
         .bias = conv->bias + b->first,
         .multiplier = conv->per_channel ? conv->multiplier + at : multiplier,
@@ -111,47 +96,45 @@ static int32_t row_3x3(const tk_depthwise_conv2d *conv, const block *b, const in
         .count = b->count,
         .offset = tk_both(-conv->input_zero_point),
         .last = b->count - 4,
-        .wide = conv->sums != TK_SUMS_NARROW,
+        .advance = w->stride_width * conv->input_channels,
     };
-    for (int32_t ox = 0; ox < w->output_width;) {
-        int32_t pixels = 1;
+    for (int32_t ox = 0; ox < w->output_width; ox += p.pixels) {
         tk_view_column(view, w, conv->input_channels, ox);
-        if (view->kx.first == 0 &&
-            view->kx.last == 3) { /* and those behind it, as far as they go */
+        p.taps = view->kx.last - view->kx.first;
+        p.pixels = 1;
+        if (p.taps == 3) { /* and those behind it, as far as they go */
             const int32_t left = w->input_width - 3 + w->pad_left - ox * w->stride_width;
-            pixels = tk_min(left / w->stride_width + 1, w->output_width - ox);
+            p.pixels = tk_min(left / w->stride_width + 1, w->output_width - ox);
         }
-        if (view->ky.first < view->ky.last && view->kx.first < view->kx.last) {
-            run(conv, b, input, view, &p, ox, pixels, row);
-        } else {
-            return b->first; /* a window that sees nothing at all */
+        p.rows = view->ky.last - view->ky.first;
+        p.less = p.taps == 3 ? 3 - p.rows : PART;
+        tk_row_walk walk = view->rows;
+        for (int32_t ky = 3 - p.rows; ky < 3; ky++) {
+            p.x[ky] = input + walk.offset + view->column + b->first;
+            tk_next_row(&walk);
         }
-        ox += pixels;
+        p.weights = b->weights + (view->ky.first * 3 + view->kx.first) * b->count;
+        p.output = row + ox * conv->output_channels + b->first;
+        tk_pixels_3x3(&p);
     }
-    return b->first + b->count;
 }
 
 void tk_depthwise_conv2d_3x3_row_s8(const tk_depthwise_conv2d *conv, const int8_t *input,
                                     int32_t ring, int32_t oy, int8_t *output, int16_t *scratch) {
     const int32_t size = conv->window->output_width * conv->output_channels;
-    const block blocks[2] = {
-        {conv->weights, 0, conv->split},
-        {conv->weights_rest, conv->split, conv->output_channels - conv->split},
-    };
+    block b = {conv->weights, 0, conv->split};
     tk_view view;
     (void)scratch;
     tk_view_row(&view, conv->window, ring, conv->input_channels, oy);
-    for (int32_t i = 0; i < 2 && blocks[i].count > 0; i++) {
-        const block *b = &blocks[i];
-        const int32_t left = b->count >= 4 ? row_3x3(conv, b, input, &view, output) : b->first;
-        if (left < b->first + b->count) {
-            tk_depthwise_row_plain(conv, b, input, &view, left, output);
+    for (;;) {
+        row_3x3(conv, &b, input, &view, output);
+        b.first += b.count;
+        if (b.first == conv->output_channels) {
+            break;
         }
+        b = (block){conv->weights_rest, b.first, conv->output_channels - b.first};
     }
-    const int32_t low = conv->activation_min, high = conv->activation_max;
-    for (int32_t i = 0; i < size && (low > INT8_MIN || high < INT8_MAX); i++) {
-        output[i] = (int8_t)tk_clamp(output[i], low, high);
-    }
+    tk_clamp_outputs(output, size, conv->activation_min, conv->activation_max);
 }
 
 void tk_depthwise_conv2d_3x3_s8(const tk_depthwise_conv2d *conv, const int8_t *input,

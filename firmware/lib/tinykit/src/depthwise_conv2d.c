@@ -149,11 +149,8 @@ static void depthwise(const tk_depthwise_conv2d *conv, const rows *r, int16_t *s
         }
     }
 #if TK_DSP
-    const int32_t low = conv->activation_min, high = conv->activation_max;
-    int8_t *end = r->output + (r->last - r->first) * bytes;
-    for (int8_t *y = r->output; y != end && (low > INT8_MIN || high < INT8_MAX); y++) {
-        *y = (int8_t)tk_clamp(*y, low, high);
-    }
+    tk_clamp_outputs(r->output, (r->last - r->first) * bytes, conv->activation_min,
+                     conv->activation_max);
 #endif
 }
 

@@ -1,7 +1,9 @@
-/* Depthwise 3x3 convolutions for ARMv7E-M and ARMv8-M with the DSP instructions: what pixel_plain()
- * in depthwise_3x3.c computes.  Four channels side by side: 10 instructions for a tap's four
+/* Depthwise 3x3 convolutions for ARMv7E-M and ARMv8-M with the DSP instructions: what
+ * tk_pixels_3x3() in depthwise_3x3.c computes.  Four channels side by side: 10 instructions for a tap's four
  * products, 8 for an output's way to int8. */
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP && defined(__thumb2__)
+
+#include "requantize_dsp.h"
 
     .syntax unified
     .thumb
@@ -10,6 +12,7 @@
 #define X0 0
 #define X1 4
 #define X2 8
+#define X_END 12
 #define WEIGHTS 12
 #define BIAS 16
 #define MULTIPLIER 20
@@ -21,12 +24,13 @@
 #define COUNT 44
 #define OFFSET 48
 #define LAST 52
-#define WIDE 56
-#define PIXELS 60
-#define ADVANCE 64
+#define PIXELS 56
+#define ADVANCE 60
+#define LESS 64
 #define ROWS 68
 #define TAPS 72
-#define FRAME 76
+#define NEXT_X 76 /* while a window's columns are not all inside: where the next row's x lies */
+#define FRAME 80
 
 /* One tap of four channels: x at [r0, \at], weights at [r1, \at of the weights]. */
     .macro products
@@ -41,8 +45,8 @@
     .endm
 
     .macro tap_0
+    ldr     r8, [r1] /* first: r0 has just been computed */
     ldr     r6, [r0]
-    ldr     r8, [r1]
     products
     .endm
 
@@ -72,39 +76,8 @@
     tap_2
     .endm
 
-/* One to three taps of a row. */
-    .macro part_row x
-    ldr     r0, [sp, #\x]
-    add     r0, r0, lr
-    tap_0
-    ldr     r6, [sp, #TAPS]
-    cmp     r6, #2
-    blt     1f
-    tap_1
-    ldr     r6, [sp, #TAPS]
-    cmp     r6, #2
-    beq     1f
-    tap_2
-1:
-    .endm
-
-/* \acc to int8: multiplier \m, right shift less one in the low byte of r0, 2 * zero + 1 in r1. */
-    .macro requantize acc, m
-    lsl     \acc, \acc, #1
-    smmulr  \acc, \acc, \m
-    add     \acc, \acc, \acc, asr #31
-    asr     \acc, \acc, r0
-    add     \acc, \acc, r1
-    ssat    \acc, #8, \acc, asr #1
-    .endm
-
-    .macro requantize_wide acc, m
-    smull   r10, \acc, \acc, \m
-    adds    r10, r10, #0x40000000
-    adc     \acc, \acc, #0
-    adds    r10, r10, r10
-    adc     \acc, \acc, \acc
-    add     \acc, \acc, \acc, asr #31
+/* \acc, scaled, to int8: right shift less one in the low byte of r0, 2 * zero + 1 in r1. */
+    .macro shift acc
     asr     \acc, \acc, r0
     add     \acc, \acc, r1
     ssat    \acc, #8, \acc, asr #1
@@ -130,45 +103,53 @@ tk_pixels_3x3:
 .Lfour:
     ldr     r0, [sp, #BIAS]
     ldr     r1, [sp, #WEIGHTS]
-    ldr     r6, [sp, #ROWS]
+    ldr     r6, [sp, #LESS]
     add     r0, r0, lr, lsl #2
-    ldm     r0, {r2-r5}
     add     r1, r1, lr
-    cmp     r6, #4
-    bne     .Lpart
+    ldm     r0, {r2-r5}
+    cmp     r6, #0
+    bne     .Lless
     full_row X0
     next_weights
+.Ltwo_rows:
     full_row X1
     next_weights
+.Lone_row:
     full_row X2
 .Lsums:
     ldr     r0, [sp, #MULTIPLIER]
     ldr     r1, [sp, #MASK]
-    ldr     r6, [sp, #WIDE]
     and     r1, r1, lr
     add     r0, r0, r1, lsl #2
-    cmp     r6, #0
     ldm     r0, {r6-r9}
     ldr     r0, [sp, #SHIFT]
     ldr     r0, [r0, r1]
     ldr     r1, [sp, #TWICE_ZERO]
+    .irp    m, r6, r7, r8, r9
+    lsl     \m, \m, #1
+    .endr
+    scale   r2, r6
+    scale   r3, r7
+    scale   r4, r8
+    scale   r5, r9
     mvn     r0, r0
-    bne     .Lwide
-    requantize r2, r6
+    cmn     r1, #255 /* the zero point -128 */
+    bne     .Lsigned
+.Lshift:
+    shift   r2
     lsr     r0, r0, #8
-    requantize r3, r7
+    shift   r3
     lsr     r0, r0, #8
-    requantize r4, r8
+    shift   r4
     lsr     r0, r0, #8
-    requantize r5, r9
-.Lstore:
+    shift   r5
     ldr     r0, [sp, #OUTPUT]
     add     r0, r0, lr
+    subs    lr, lr, #4
     strb    r2, [r0]
     strb    r3, [r0, #1]
     strb    r4, [r0, #2]
     strb    r5, [r0, #3]
-    subs    lr, lr, #4
     bpl     .Lfour
     cmn     lr, #4
     itt     ne /* one to three channels are left: with some once more */
@@ -191,28 +172,33 @@ tk_pixels_3x3:
 .Lend:
     add     sp, sp, #FRAME
     pop     {r4-r11, pc}
-.Lpart: /* windows that reach over the edge */
-    part_row X0
-    ldr     r6, [sp, #ROWS]
+.Lless: /* windows that reach over the edge */
     cmp     r6, #2
-    blt     .Lsums
-    next_weights
-    part_row X1
+    blt     .Ltwo_rows
+    beq     .Lone_row
     ldr     r6, [sp, #ROWS]
+    add     r7, sp, #X_END
+    sub     r6, r7, r6, lsl #2
+.Lpart_row: /* one tap or two */
+    ldr     r0, [r6], #4
+    str     r6, [sp, #NEXT_X]
+    add     r0, r0, lr
+    tap_0
+    ldr     r6, [sp, #TAPS]
     cmp     r6, #2
-    beq     .Lsums
+    bne     1f
+    tap_1
+1:
     next_weights
-    part_row X2
+    ldr     r6, [sp, #NEXT_X]
+    add     r7, sp, #X_END
+    cmp     r6, r7
+    bne     .Lpart_row
     b       .Lsums
-.Lwide:
-    requantize_wide r2, r6
-    lsr     r0, r0, #8
-    requantize_wide r3, r7
-    lsr     r0, r0, #8
-    requantize_wide r4, r8
-    lsr     r0, r0, #8
-    requantize_wide r5, r9
-    ldr     r10, [sp, #CHANNELS]
-    b       .Lstore
+.Lsigned:
+    .irp    acc, r2, r3, r4, r5
+    downwards \acc
+    .endr
+    b       .Lshift
     .size   tk_pixels_3x3, . - tk_pixels_3x3
 #endif

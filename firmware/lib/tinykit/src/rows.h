@@ -31,22 +31,13 @@ typedef struct {
     int32_t column;   /* offset of the first pixel in a row */
 } tk_view;
 
-static inline void tk_view_row(tk_view *view, const tk_window *w, int32_t ring, int32_t channels,
-                               int32_t oy) {
-    const tk_axis axis = TK_ROWS(w);
-    const int32_t y = oy * w->stride_height - w->pad_top;
-    view->ky = tk_taps_inside(&axis, oy);
-    view->rows =
-        tk_walk_rows(view->ky.first < view->ky.last ? y + view->ky.first * w->dilation_height : 0,
-                     ring, w->dilation_height, w->input_width * channels);
-}
+/* The rows that outputs of row oy see. */
+void tk_view_row(tk_view *view, const tk_window *w, int32_t ring, int32_t channels, int32_t oy);
 
-static inline void tk_view_column(tk_view *view, const tk_window *w, int32_t channels, int32_t ox) {
-    const tk_axis axis = TK_COLUMNS(w);
-    const int32_t x = ox * w->stride_width - w->pad_left;
-    view->kx = tk_taps_inside(&axis, ox);
-    view->column =
-        view->kx.first < view->kx.last ? (x + view->kx.first * w->dilation_width) * channels : 0;
-}
+/* The columns that output ox of a row sees. */
+void tk_view_column(tk_view *view, const tk_window *w, int32_t channels, int32_t ox);
+
+/* Clamps n outputs to a layer's activation range, where that is not all of int8. */
+void tk_clamp_outputs(int8_t *output, int32_t n, int32_t low, int32_t high);
 
 #endif

@@ -35,7 +35,7 @@ typedef struct {
     const tk_window *window;
     const int8_t *weights;      /* [up2(O) / 2][up2(KH * KW * K)][2] */
     const int8_t *weights_rest; /* [up2(O) / 2][up2(KH * KW * (C - K))][2]; NULL when K = C */
-    const int32_t *bias;        /* [O] */
+    const int32_t *bias;        /* [O]; of bias, multiplier and shift up4(O) are read */
     const int32_t *multiplier;  /* [O], or [1] unless per_channel */
     const int8_t *shift;        /* likewise */
     uint16_t input_channels, split, output_channels;
@@ -151,11 +151,13 @@ typedef struct {
 
 /* scratch: with Helium the patches of four pixels (of one, in maps less than 4 wide) as int8,
  * 4 (or 1) * (up16(KH * KW * K) + up16(KH * KW * (C - K))) bytes; else as int16, 8 (or 2) * P bytes
- * with P = up2(KH * KW * K) + up2(KH * KW * (C - K)), and where there is more than one tap the
- * bytes of one pixel: up4(KH * KW * max(K, C - K)). */
+ * with P = up2(KH * KW * K) + up2(KH * KW * (C - K)).  `any`: for layers of TK_SUMS_ANY. */
 void tk_conv2d_row_s8(const tk_conv2d *conv, const int8_t *input, int32_t ring, int32_t oy,
                       int8_t *output, int16_t *scratch);
 void tk_conv2d_s8(const tk_conv2d *conv, const int8_t *input, int8_t *output, int16_t *scratch);
+void tk_conv2d_any_row_s8(const tk_conv2d *conv, const int8_t *input, int32_t ring, int32_t oy,
+                          int8_t *output, int16_t *scratch);
+void tk_conv2d_any_s8(const tk_conv2d *conv, const int8_t *input, int8_t *output, int16_t *scratch);
 
 /* scratch: the planes and weights of four channels (planes.h): KH * (160 + 32 * (KW / 2 + 1))
  * bytes. */
@@ -164,7 +166,8 @@ void tk_depthwise_conv2d_row_s8(const tk_depthwise_conv2d *conv, const int8_t *i
 void tk_depthwise_conv2d_s8(const tk_depthwise_conv2d *conv, const int8_t *input, int8_t *output,
                             int16_t *scratch);
 
-/* The same for windows of 3x3, undilated, where O = C. */
+/* The same for windows of 3x3, undilated, where O = C, both blocks of weights are at least four
+ * channels wide, every output sees some of the input, and all multipliers shift right. */
 void tk_depthwise_conv2d_3x3_row_s8(const tk_depthwise_conv2d *conv, const int8_t *input,
                                     int32_t ring, int32_t oy, int8_t *output, int16_t *scratch);
 void tk_depthwise_conv2d_3x3_s8(const tk_depthwise_conv2d *conv, const int8_t *input,
