@@ -123,6 +123,19 @@ def transposed() -> tuple[Network, str]:
     return net, net.dense(net.flatten(net.transpose(x, (0, 2, 1, 3))), 4)
 
 
+def moved() -> tuple[Network, str]:
+    """Channels split, mirrored and joined again; rows taken by steps, a map made larger."""
+    net = Network((1, 8, 7, 3), seed=13, input_zero_point=-30)
+    x = net.conv("x", 8, (3, 3), activation="none")
+    left = net.slice(x, (0, 0, 0, 0), (1, 1, 1, 1), (1, 8, 7, 3))
+    right = net.slice(x, (0, 7, 0, 3), (1, -1, 1, 1), (1, 8, 7, 5))
+    x = net.conv(net.concatenate([right, left, right], 3), 6, (3, 3), (2, 2))
+    x = net.slice(x, (0, 0, 0, 0), (1, 2, 1, 1), (1, 2, 4, 6))
+    x = net.conv(net.gather(x, 1, (0, 0, 1, 1, 0)), 6, (3, 3))
+    x = net.concatenate([x, net.gather(x, 2, (2, 1, 2, 0))], 1)
+    return net, net.dense(net.flatten(x), 4)
+
+
 Architecture = Callable[[], tuple[Network, str]]
 ARCHITECTURES: tuple[Architecture, ...] = (
     strided,
@@ -138,4 +151,5 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     requantized,
     rows_of_pixels,
     transposed,
+    moved,
 )

@@ -39,6 +39,20 @@ OPTIONS = {
     "DIV": "DivOptions",
     "SUM": "ReducerOptions",
     "REDUCE_MAX": "ReducerOptions",
+    "UNPACK": "UnpackOptions",
+    "SPLIT": "SplitOptions",
+    "SPLIT_V": "SplitVOptions",
+    "SLICE": "SliceOptions",
+    "CONCATENATION": "ConcatenationOptions",
+    "GATHER": "GatherOptions",
+    "MIRROR_PAD": "MirrorPadOptions",
+    "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions",
+    "RESIZE_BILINEAR": "ResizeBilinearOptions",
+    "BATCH_MATMUL": "BatchMatMulOptions",
+    "TRANSPOSE_CONV": "TransposeConvOptions",
+    "VAR_HANDLE": "VarHandleOptions",
+    "READ_VARIABLE": "ReadVariableOptions",
+    "ASSIGN_VARIABLE": "AssignVariableOptions",
 }
 TYPES = {"f4": "FLOAT32", "i4": "INT32", "i8": "INT64", "i2": "INT16", "i1": "INT8", "u1": "UINT8"}
 
@@ -106,12 +120,13 @@ class Graph:
         self,
         builtin: str,
         inputs: list[int],
-        output: int,
+        output: int | list[int],
         options: dict[str, float | int] | None = None,
         version: int = 1,
     ) -> int:
-        self.operators.append(Operator(builtin, inputs, [output], options or {}, version))
-        return output
+        outputs = [output] if isinstance(output, int) else output
+        self.operators.append(Operator(builtin, inputs, outputs, options or {}, version))
+        return outputs[0]
 
 
 def write(*graphs: Graph, offset_buffers: bool = False) -> bytes:
