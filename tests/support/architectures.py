@@ -136,6 +136,19 @@ def moved() -> tuple[Network, str]:
     return net, net.dense(net.flatten(x), 4)
 
 
+def products() -> tuple[Network, str]:
+    """Attention without its softmax: products of computed matrices, transposed or not, one factor
+    serving several batches."""
+    net = Network((1, 3, 5, 6), seed=15, input_zero_point=-11)
+    q, k, v = (net.dense("x", 6, activation) for activation in ("none", "none", "relu"))
+    scores = net.matmul(q, k, adj_y=True)
+    x = net.matmul(scores, v)
+    shared = net.dense(net.slice("x", (0, 1, 0, 0), (1, 1, 1, 1), (1, 1, 5, 6)), 4)
+    x = net.matmul(x, shared, adj_x=True)
+    x = net.matmul(net.dense(net.slice("x", (0, 2, 0, 0), (1, 1, 1, 1), (1, 1, 5, 6)), 6), x)
+    return net, net.dense(net.flatten(x), 4)
+
+
 Architecture = Callable[[], tuple[Network, str]]
 ARCHITECTURES: tuple[Architecture, ...] = (
     strided,
@@ -152,4 +165,5 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     rows_of_pixels,
     transposed,
     moved,
+    products,
 )

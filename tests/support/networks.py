@@ -14,6 +14,7 @@ import numpy as np
 from tinykit.ir import Array, Attributes, Graph, Op, Order, Quantization, Tensor
 from tinykit.ops.add import AddAttributes
 from tinykit.ops.binary import BinaryAttributes
+from tinykit.ops.batch_matmul import BatchMatmulAttributes
 from tinykit.ops.concatenation import ConcatenationAttributes
 from tinykit.ops.conv2d import Conv2DAttributes
 from tinykit.ops.evaluate import Run, Step
@@ -187,6 +188,9 @@ class Network:
     def gather(self, x: str, axis: int, indices: Sequence[int]) -> str:
         attributes = GatherAttributes(axis, tuple(indices))
         return self._op("gather", (x,), attributes, "none", self.tensors[x].quant)
+
+    def matmul(self, a: str, b: str, adj_x: bool = False, adj_y: bool = False) -> str:
+        return self._op("batch_matmul", (a, b), BatchMatmulAttributes(adj_x, adj_y), "none")
 
     def flatten(self, x: str) -> str:
         return self.reshape(x, (1, self.tensors[x].size))

@@ -112,7 +112,7 @@ def _pool_window(draw: Draw, net: Network, x: str) -> dict[str, Any]:
 
 
 KINDS = ("conv", "depthwise", "planes", "average", "max", "pad", "relu", "fork", "dense", "twice",
-         "transpose", "slice", "join", "gather")  # fmt: skip
+         "transpose", "slice", "join", "gather", "product")  # fmt: skip
 
 
 def _layer(draw: Draw, net: Network, x: str, kind: str) -> str:
@@ -152,6 +152,10 @@ def _layer(draw: Draw, net: Network, x: str, kind: str) -> str:
             for n, s, k in zip(shape, steps, sizes, strict=True)
         ]
         return net.slice(x, begins, steps, sizes)
+    if kind == "product":
+        adj_x = draw(st.booleans())
+        other = net.conv(x, channels, (1, 1), activation="none")
+        return net.matmul(*draw(st.permutations([x, other])), adj_x=adj_x, adj_y=not adj_x)
     if kind == "join":
         axis = draw(st.integers(1, 3))
         part = net.slice(x, (0,) * 4, (1,) * 4, (*shape[:axis], 1, *shape[axis + 1 :]))

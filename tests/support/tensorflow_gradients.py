@@ -242,6 +242,11 @@ class Network:
         attributes: Any = op.attributes
         return tf.transpose(self._input(op), attributes.permutation)
 
+    def _batch_matmul(self, op: Op) -> Value:
+        attributes: Any = op.attributes
+        a, b = self._input(op), self._input(op, 1)
+        return tf.linalg.matmul(a, b, attributes.adj_x, attributes.adj_y)
+
     def _concatenation(self, op: Op) -> Value:
         attributes: Any = op.attributes
         return tf.concat([self._input(op, i) for i in range(len(op.inputs))], attributes.axis)

@@ -145,6 +145,17 @@ typedef struct {
     uint32_t outer, size, count, inner;
 } tk_gather;
 
+/* BATCH_MATMUL: y[batch][row][column] is a sum over two more axes (here only the last); for each
+ * axis its size and the distance of neighbours in both factors, in elements. */
+typedef struct {
+    const uint32_t *size;     /* [5] */
+    const uint32_t *stride_a; /* [5] */
+    const uint32_t *stride_b; /* [5] */
+    int32_t multiplier;
+    int16_t zero_point_a, zero_point_b, output_zero_point;
+    int8_t shift;
+} tk_batch_matmul;
+
 /* SOFTMAX: differences to the largest input below diff_min give probability 0. */
 typedef struct {
     uint32_t rows;
@@ -212,6 +223,8 @@ void tk_reduce_max_s8(const tk_reduce_max *op, const int8_t *input, int8_t *outp
 
 void tk_copy_s8(const tk_copy *copy, const int8_t *input, int8_t *output);
 void tk_copy_s16(const tk_copy *copy, const int16_t *input, int16_t *output);
+void tk_batch_matmul_s8(const tk_batch_matmul *op, const int8_t *a, const int8_t *b,
+                        int8_t *output);
 void tk_gather_s8(const tk_gather *gather, const int8_t *input, int8_t *output);
 
 /* Means over all rows, fed row by row: call once for each input row y = 0, 1, …; the last one gives
