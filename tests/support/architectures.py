@@ -149,6 +149,14 @@ def products() -> tuple[Network, str]:
     return net, net.dense(net.flatten(x), 4)
 
 
+def upsampled() -> tuple[Network, str]:
+    """A transposed convolution between two others, as the importer writes it."""
+    net = Network((1, 7, 6, 3), seed=16, input_zero_point=-9)
+    x = net.conv("x", 5, (3, 3), (2, 2))
+    x = net.conv(net.spread(x, (2, 3)), 4, (3, 4), padding=(1, 2, 2, 3))
+    return net, net.dense(net.flatten(net.conv(x, 4, (3, 3), (2, 2))), 4)
+
+
 Architecture = Callable[[], tuple[Network, str]]
 ARCHITECTURES: tuple[Architecture, ...] = (
     strided,
@@ -166,4 +174,5 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     transposed,
     moved,
     products,
+    upsampled,
 )

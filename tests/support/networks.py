@@ -30,6 +30,7 @@ from tinykit.ops.relu import ReluAttributes
 from tinykit.ops.reshape import ReshapeAttributes
 from tinykit.ops.slice import SliceAttributes
 from tinykit.ops.softmax import SoftmaxAttributes
+from tinykit.ops.spread import SpreadAttributes
 from tinykit.ops.transpose import TransposeAttributes
 from tinykit.ops.window import same_padding
 
@@ -191,6 +192,9 @@ class Network:
 
     def matmul(self, a: str, b: str, adj_x: bool = False, adj_y: bool = False) -> str:
         return self._op("batch_matmul", (a, b), BatchMatmulAttributes(adj_x, adj_y), "none")
+
+    def spread(self, x: str, stride: Pair) -> str:
+        return self._op("spread", (x,), SpreadAttributes(stride), "none", self.tensors[x].quant)
 
     def flatten(self, x: str) -> str:
         return self.reshape(x, (1, self.tensors[x].size))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import strategies as st
 
-from tests.support.random_models import Current, Draw, Rule, _make, _move
+from tests.support.random_models import Current, Draw, Rule, _make, _move, _weights
 from tinykit.ir import Array
 
 
@@ -186,4 +186,29 @@ def _resize(draw: Draw, now: Current, builtin: str) -> None:
 
 MOVEMENT: tuple[Rule, ...] = (concatenation, split, split_v, slice_, strided_slice, pack, unpack,
                               gather, mirror_pad)  # fmt: skip
-MAPS: tuple[Rule, ...] = (resize_nearest,)  # need height and width
+
+
+def resize_bilinear(draw: Draw, now: Current) -> None:
+    _resize(draw, now, "RESIZE_BILINEAR")
+
+
+def transpose_conv(draw: Draw, now: Current) -> None:
+    _, height, width, channels = now.shape
+    kernel = (draw(st.integers(1, 5)), draw(st.integers(1, 5)))
+    stride = (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    padding, outputs = draw(st.integers(0, 1)), draw(st.integers(1, 9))
+    fan_in = kernel[0] * kernel[1] * channels
+    weights, bias, scale, zero = _weights(draw, now, (outputs, *kernel, channels), 0, fan_in)
+    sizes = [
+        n * s - draw(st.integers(0, s - 1)) if padding == 0 else (n - 1) * s + k
+        for n, s, k in zip((height, width), stride, kernel, strict=True)
+    ]
+    shape = (1, *sizes, outputs)
+    y = _make(draw, now, shape, scale, zero)
+    options = {"Padding": padding, "StrideH": stride[0], "StrideW": stride[1]}
+    inputs = [_ints(now, list(shape)), weights, now.tensor, *([bias] if bias >= 0 else [])]
+    now.graph.operator("TRANSPOSE_CONV", inputs, y, options, version=3)
+    _move(now, y, shape, scale, zero)
+
+
+MAPS: tuple[Rule, ...] = (resize_nearest, resize_bilinear, transpose_conv)  # need height and width

@@ -261,12 +261,25 @@ class Network:
             x = tf.gather(x, [begin + step * i for i in range(size)], axis=axis)
         return x
 
+    def _spread(self, op: Op) -> Value:
+        attributes: Any = op.attributes
+        _, height, width, _ = self.graph[op.outputs[0]].shape
+        x, (down, right) = self._input(op), attributes.stride
+        x = tf.repeat(x, [down] * x.shape[1], axis=1) * _comb(x.shape[1], down)[:, None, None]
+        x = tf.repeat(x, [right] * x.shape[2], axis=2) * _comb(x.shape[2], right)[:, None]
+        return x[:, :height, :width]
+
     def _gather(self, op: Op) -> Value:
         attributes: Any = op.attributes
         return tf.gather(self._input(op), attributes.indices, axis=attributes.axis)
 
     def _reshape(self, op: Op) -> Value:
         return tf.reshape(self._input(op), self.graph[op.outputs[0]].shape)
+
+
+def _comb(teeth: int, stride: int) -> Array:
+    """1 at every stride-th place, 0 between them."""
+    return np.tile(np.arange(stride) == 0, teeth).astype(np.float64)
 
 
 def _geometry(op: Op) -> tuple[Any, Any]:

@@ -137,10 +137,11 @@ class HostModel:
             )
         ctypes.memmove(self._state(), saved, len(saved))
 
-    def _state(self):  # type: ignore[no-untyped-def]
+    def _state(self) -> int:
+        """The block's address."""
         function = self._function("state")
-        function.restype = ctypes.POINTER(ctypes.c_uint8)
-        return function()
+        function.restype = ctypes.c_void_p
+        return int(function())
 
     def _checked(self, sample: Array) -> Array:
         expected = self.manifest.input

@@ -177,7 +177,7 @@ def _backward(
     """
     if result.row == 1 and (columns > 1 or result.column != 1):  # stored [columns, rows]
         rows, columns = columns, rows
-        gradient, other = ((s[1], s[0], s[2]) for s in (gradient, other))  # type: ignore[assignment]
+        gradient, other = ((s[1], s[0], s[2]) for s in (gradient, other))
     shared = p.batches > 1 and result.batch == 0
     batches, repeats = (1, p.batches) if shared else (p.batches, 1)
     return Contraction(

@@ -28,7 +28,7 @@ class SliceGrad(Operator[SliceAttributes]):
         gradient, result = graph[op.inputs[0]], graph[op.outputs[0]]
         first, axes = self.attributes(op).walk(result.shape)
         back = [Axis(axis.size, axis.write, axis.read) for axis in axes]
-        return (copy_call(gradient, result, back, (0, first), cleared=True),)
+        return (copy_call(gradient, result, back, (0, first), filled=0),)
 
 
 OPERATOR = SliceGrad()

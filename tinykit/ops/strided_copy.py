@@ -48,11 +48,11 @@ def copy_call(
     y: Tensor,
     axes: Sequence[Axis],
     first: tuple[int, int] = (0, 0),
-    cleared: bool = False,
+    filled: int | None = None,
 ) -> Call:
     """Copy elements from x to y (int8 or int16).
 
-    first: where the walk begins in x and in y; cleared: y is filled with zeros before.
+    first: where the walk begins in x and in y; filled: what y is filled with before (int16: 0).
     """
     short = walk(axes)
     padded = [Axis(1, 0, 0)] * (LARGEST_RANK - len(short)) + short
@@ -65,7 +65,8 @@ def copy_call(
             "write": Table("int32_t", writes.astype(np.int32)),
             "read_first": first[0],
             "write_first": first[1],
-            "cleared": y.size if cleared else 0,
+            "filled": 0 if filled is None else y.size,
+            "value": filled or 0,
         },
     )
     function = {"int8": "tk_copy_s8", "int16": "tk_copy_s16"}[x.dtype]

@@ -36,8 +36,8 @@ void tk_batch_matmul_grad_s16(const tk_batch_matmul_grad *op, const int16_t *gra
     for (uint32_t batch = 0; batch < size[BATCH]; batch++) {
         for (uint32_t row = 0; row < size[ROW]; row++) {
             for (uint32_t column = 0; column < size[COLUMN]; column++) {
-                const int16_t *a = gradient + batch * step_a[BATCH] + row * step_a[ROW] +
-                                   column * step_a[COLUMN];
+                const int16_t *a =
+                    gradient + batch * step_a[BATCH] + row * step_a[ROW] + column * step_a[COLUMN];
                 const int8_t *b =
                     other + batch * step_b[BATCH] + row * step_b[ROW] + column * step_b[COLUMN];
                 int64_t sum = 0;
@@ -48,8 +48,7 @@ void tk_batch_matmul_grad_s16(const tk_batch_matmul_grad *op, const int16_t *gra
                     a += step_a[OUTER];
                     b += step_b[OUTER];
                 }
-                *result++ =
-                    tk_to_gradient(sum * op->multiplier, op->shift, &trainer->saturations);
+                *result++ = tk_to_gradient(sum * op->multiplier, op->shift, &trainer->saturations);
             }
         }
     }

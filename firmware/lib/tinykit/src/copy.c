@@ -36,7 +36,7 @@ void tk_copy_s8(const tk_copy *copy, const int8_t *input, int8_t *output) {
     const int32_t size = (int32_t)copy->size[OUTER];
     const int32_t read = copy->read[OUTER], write = copy->write[OUTER];
     position at = {{0, 0, 0, 0}, (int32_t)copy->read_first, (int32_t)copy->write_first};
-    __builtin_memset(output, 0, copy->cleared);
+    __builtin_memset(output, copy->value, copy->filled);
     for (uint32_t rows = rows_of(copy); rows > 0; rows--) {
         const int8_t *x = input + at.read;
         int8_t *y = output + at.write;
@@ -55,7 +55,7 @@ void tk_copy_s16(const tk_copy *copy, const int16_t *input, int16_t *output) {
     const int32_t size = (int32_t)copy->size[OUTER];
     const int32_t read = copy->read[OUTER], write = copy->write[OUTER];
     position at = {{0, 0, 0, 0}, (int32_t)copy->read_first, (int32_t)copy->write_first};
-    __builtin_memset(output, 0, sizeof(int16_t) * copy->cleared);
+    __builtin_memset(output, 0, sizeof(int16_t) * copy->filled);
     for (uint32_t rows = rows_of(copy); rows > 0; rows--) {
         const int16_t *x = input + at.read;
         int16_t *y = output + at.write;
