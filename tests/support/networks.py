@@ -13,8 +13,8 @@ import numpy as np
 
 from tinykit.ir import Array, Attributes, Graph, Op, Order, Quantization, Tensor
 from tinykit.ops.add import AddAttributes
-from tinykit.ops.binary import BinaryAttributes
 from tinykit.ops.batch_matmul import BatchMatmulAttributes
+from tinykit.ops.binary import BinaryAttributes
 from tinykit.ops.concatenation import ConcatenationAttributes
 from tinykit.ops.conv2d import Conv2DAttributes
 from tinykit.ops.evaluate import Run, Step
