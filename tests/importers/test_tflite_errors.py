@@ -246,10 +246,47 @@ def test_two_inputs(tmp_path: Path) -> None:
 
 def test_variables(tmp_path: Path) -> None:
     graph, setup = convolution_model(), Graph()
-    setup.operator("VAR_HANDLE", [], setup.tensor((1,), None, type="INT32"))
+    handle = setup.operator("VAR_HANDLE", [], setup.tensor((), None, type="RESOURCE"))
+    setup.operator("ASSIGN_VARIABLE", [handle, setup.tensor((1, 2), 0.1, 0)], [])
     graph.operators.insert(0, Operator("CALL_ONCE", [], [], {"InitSubgraphIndex": 1}, 1))
     error = error_of(write(graph, setup), tmp_path)
-    assert "CALL_ONCE #0" in error.message
+    assert "ASSIGN_VARIABLE #1 of the graph that CALL_ONCE #0 runs" in error.message
+    assert "set to constants" in error.message
+    graph.operators[0].options = {"InitSubgraphIndex": 2}
+    assert "CALL_ONCE #0: the model has no graph 2" in error_of(write(graph), tmp_path).message
+
+
+def vectors(graph: Graph, *values: list[int]) -> list[int]:
+    return [graph.constant(np.array(value, np.int32)) for value in values]
+
+
+def test_slice_with_an_ellipsis(tmp_path: Path) -> None:
+    graph = one_operator("STRIDED_SLICE")
+    graph.operators[0].inputs += vectors(graph, [0] * 4, [4] * 4, [1] * 4)
+    graph.operators[0].options = {"EllipsisMask": 2}
+    error = error_of(graph, tmp_path)
+    assert "STRIDED_SLICE #0" in error.message
+    assert "EllipsisMask 2 is not supported" in error.message
+
+
+def test_slice_outside_its_input(tmp_path: Path) -> None:
+    graph = one_operator("SLICE")
+    graph.operators[0].inputs += vectors(graph, [0, 0, 0, 1], [1, 4, 4, 9])
+    assert "SLICE #0" in error_of(graph, tmp_path).message
+
+
+def test_concatenation_of_unlike_scales(tmp_path: Path) -> None:
+    graph = one_operator("CONCATENATION")
+    graph.operators[0].inputs.append(graph.constant(codes(1, 4, 4, 2), (0.3,), (0,)))
+    graph.operators[0].options = {"Axis": 3}
+    graph.tensors[graph.outputs[0]].shape = (1, 4, 4, 4)
+    assert "must have one quantization" in error_of(graph, tmp_path).message
+
+
+def test_gather_by_computed_indices(tmp_path: Path) -> None:
+    graph = one_operator("GATHER")
+    graph.operators[0].inputs.append(graph.tensor((3,), None, type="INT32"))
+    assert "must be a constant" in error_of(graph, tmp_path).message
 
 
 def test_addition_of_unlike_shapes(tmp_path: Path) -> None:

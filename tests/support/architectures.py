@@ -123,6 +123,40 @@ def transposed() -> tuple[Network, str]:
     return net, net.dense(net.flatten(net.transpose(x, (0, 2, 1, 3))), 4)
 
 
+def moved() -> tuple[Network, str]:
+    """Channels split, mirrored and joined again; rows taken by steps, a map made larger."""
+    net = Network((1, 8, 7, 3), seed=13, input_zero_point=-30)
+    x = net.conv("x", 8, (3, 3), activation="none")
+    left = net.slice(x, (0, 0, 0, 0), (1, 1, 1, 1), (1, 8, 7, 3))
+    right = net.slice(x, (0, 7, 0, 3), (1, -1, 1, 1), (1, 8, 7, 5))
+    x = net.conv(net.concatenate([right, left, right], 3), 6, (3, 3), (2, 2))
+    x = net.slice(x, (0, 0, 0, 0), (1, 2, 1, 1), (1, 2, 4, 6))
+    x = net.conv(net.gather(x, 1, (0, 0, 1, 1, 0)), 6, (3, 3))
+    x = net.concatenate([x, net.gather(x, 2, (2, 1, 2, 0))], 1)
+    return net, net.dense(net.flatten(x), 4)
+
+
+def products() -> tuple[Network, str]:
+    """Attention without its softmax: products of computed matrices, transposed or not, one factor
+    serving several batches."""
+    net = Network((1, 3, 5, 6), seed=15, input_zero_point=-11)
+    q, k, v = (net.dense("x", 6, activation) for activation in ("none", "none", "relu"))
+    scores = net.matmul(q, k, adj_y=True)
+    x = net.matmul(scores, v)
+    shared = net.dense(net.slice("x", (0, 1, 0, 0), (1, 1, 1, 1), (1, 1, 5, 6)), 4)
+    x = net.matmul(x, shared, adj_x=True)
+    x = net.matmul(net.dense(net.slice("x", (0, 2, 0, 0), (1, 1, 1, 1), (1, 1, 5, 6)), 6), x)
+    return net, net.dense(net.flatten(x), 4)
+
+
+def upsampled() -> tuple[Network, str]:
+    """A transposed convolution between two others, as the importer writes it."""
+    net = Network((1, 7, 6, 3), seed=16, input_zero_point=-9)
+    x = net.conv("x", 5, (3, 3), (2, 2))
+    x = net.conv(net.spread(x, (2, 3)), 4, (3, 4), padding=(1, 2, 2, 3))
+    return net, net.dense(net.flatten(net.conv(x, 4, (3, 3), (2, 2))), 4)
+
+
 Architecture = Callable[[], tuple[Network, str]]
 ARCHITECTURES: tuple[Architecture, ...] = (
     strided,
@@ -138,4 +172,7 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     requantized,
     rows_of_pixels,
     transposed,
+    moved,
+    products,
+    upsampled,
 )

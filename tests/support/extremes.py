@@ -14,13 +14,7 @@ from tinykit.ops.gradient_arithmetic import BIAS_LIMIT, gradient_scale
 from tinykit.ops.optimizer_arithmetic import STATE_LIMIT
 from tinykit.ops.registry import operator
 from tinykit.ops.update import is_state
-
-COPIES = (
-    "activation_grad",
-    "pad_grad",
-    "reshape",
-    "transpose",
-)  # ops that keep their input's exponent
+from tinykit.training.calibrate import keeps_exponent
 
 
 def extreme(random: np.random.Generator, shape: tuple[int, ...], dtype: str, low: int) -> Array:
@@ -65,7 +59,7 @@ def cases(training: Graph, random: np.random.Generator) -> Iterator[Case]:
         graph = training.with_tensors(
             replace(training[name], quantization=gradient_scale(exponent))
             for name in op.outputs
-            if op.kind not in COPIES
+            if not keeps_exponent(op)
             for exponent in [training[name].quant.exponent + int(random.integers(-14, 40))]
         )
         values = {}

@@ -13,10 +13,13 @@ import numpy as np
 
 from tinykit.ir import Array, Attributes, Graph, Op, Order, Quantization, Tensor
 from tinykit.ops.add import AddAttributes
+from tinykit.ops.batch_matmul import BatchMatmulAttributes
 from tinykit.ops.binary import BinaryAttributes
+from tinykit.ops.concatenation import ConcatenationAttributes
 from tinykit.ops.conv2d import Conv2DAttributes
 from tinykit.ops.evaluate import Run, Step
 from tinykit.ops.fully_connected import FullyConnectedAttributes
+from tinykit.ops.gather import GatherAttributes
 from tinykit.ops.mean import MeanAttributes
 from tinykit.ops.pad import PadAttributes
 from tinykit.ops.pointwise import PointwiseAttributes
@@ -25,7 +28,9 @@ from tinykit.ops.quantize import QuantizeAttributes
 from tinykit.ops.registry import check_shapes, operator
 from tinykit.ops.relu import ReluAttributes
 from tinykit.ops.reshape import ReshapeAttributes
+from tinykit.ops.slice import SliceAttributes
 from tinykit.ops.softmax import SoftmaxAttributes
+from tinykit.ops.spread import SpreadAttributes
 from tinykit.ops.transpose import TransposeAttributes
 from tinykit.ops.window import same_padding
 
@@ -170,6 +175,26 @@ class Network:
     def transpose(self, x: str, permutation: tuple[int, ...]) -> str:
         attributes = TransposeAttributes(permutation)
         return self._op("transpose", (x,), attributes, "none", self.tensors[x].quant)
+
+    def concatenate(self, inputs: Sequence[str], axis: int) -> str:
+        """Of tensors with one quantization (parts of one tensor, for instance)."""
+        attributes = ConcatenationAttributes(axis)
+        quant = self.tensors[inputs[0]].quant
+        return self._op("concatenation", tuple(inputs), attributes, "none", quant)
+
+    def slice(self, x: str, begin: Sequence[int], step: Sequence[int], size: Sequence[int]) -> str:
+        attributes = SliceAttributes(tuple(begin), tuple(step), tuple(size))
+        return self._op("slice", (x,), attributes, "none", self.tensors[x].quant)
+
+    def gather(self, x: str, axis: int, indices: Sequence[int]) -> str:
+        attributes = GatherAttributes(axis, tuple(indices))
+        return self._op("gather", (x,), attributes, "none", self.tensors[x].quant)
+
+    def matmul(self, a: str, b: str, adj_x: bool = False, adj_y: bool = False) -> str:
+        return self._op("batch_matmul", (a, b), BatchMatmulAttributes(adj_x, adj_y), "none")
+
+    def spread(self, x: str, stride: Pair) -> str:
+        return self._op("spread", (x,), SpreadAttributes(stride), "none", self.tensors[x].quant)
 
     def flatten(self, x: str) -> str:
         return self.reshape(x, (1, self.tensors[x].size))

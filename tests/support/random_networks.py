@@ -112,7 +112,7 @@ def _pool_window(draw: Draw, net: Network, x: str) -> dict[str, Any]:
 
 
 KINDS = ("conv", "depthwise", "planes", "average", "max", "pad", "relu", "fork", "dense", "twice",
-         "transpose")  # fmt: skip
+         "transpose", "slice", "join", "gather", "product")  # fmt: skip
 
 
 def _layer(draw: Draw, net: Network, x: str, kind: str) -> str:
@@ -143,6 +143,27 @@ def _layer(draw: Draw, net: Network, x: str, kind: str) -> str:
         return net.dense(x, draw(st.integers(1, 6)), activation)
     if kind == "transpose":
         return net.transpose(x, (0, *draw(st.permutations((1, 2, 3)))))
+    shape = net.tensors[x].shape
+    if kind == "slice":
+        steps = [draw(st.sampled_from([1, 1, 2, -1])) for _ in shape]
+        sizes = [draw(st.integers(1, -(-n // abs(s)))) for n, s in zip(shape, steps, strict=True)]
+        begins = [
+            n - 1 if s < 0 else draw(st.integers(0, n - 1 - s * (k - 1)))
+            for n, s, k in zip(shape, steps, sizes, strict=True)
+        ]
+        return net.slice(x, begins, steps, sizes)
+    if kind == "product":
+        adj_x = draw(st.booleans())
+        other = net.conv(x, channels, (1, 1), activation="none")
+        return net.matmul(*draw(st.permutations([x, other])), adj_x=adj_x, adj_y=not adj_x)
+    if kind == "join":
+        axis = draw(st.integers(1, 3))
+        part = net.slice(x, (0,) * 4, (1,) * 4, (*shape[:axis], 1, *shape[axis + 1 :]))
+        return net.concatenate(draw(st.permutations([x, part, part])), axis)
+    if kind == "gather":
+        axis = draw(st.integers(1, 3))
+        places = st.integers(0, shape[axis] - 1)
+        return net.gather(x, axis, draw(st.lists(places, min_size=1, max_size=6)))
     if kind == "fork":
         left = net.conv(x, channels, (3, 1), activation="none")
         right = x if draw(st.booleans()) else net.depthwise(x, 1, (1, 3), activation="none")

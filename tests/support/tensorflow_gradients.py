@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from tinykit.ir import Array, Graph, Op, Tensor
+from tinykit.ops.registry import operator
 
 Value = Any  # tf.Tensor
 
@@ -108,7 +109,7 @@ class Network:
         clamped, at an end beyond which its input reaches.
         """
         name = op.outputs[0]
-        if op.kind in ("reshape", "pad", "transpose", "minimum", "maximum"):
+        if op.kind in ("reshape", "pad", "minimum", "maximum") or operator(op.kind).moves:
             return real
         quant = self.graph[name].quant
         activation = getattr(op.attributes, "activation", "none")
@@ -241,8 +242,44 @@ class Network:
         attributes: Any = op.attributes
         return tf.transpose(self._input(op), attributes.permutation)
 
+    def _batch_matmul(self, op: Op) -> Value:
+        attributes: Any = op.attributes
+        a, b = self._input(op), self._input(op, 1)
+        return tf.linalg.matmul(a, b, attributes.adj_x, attributes.adj_y)
+
+    def _concatenation(self, op: Op) -> Value:
+        attributes: Any = op.attributes
+        return tf.concat([self._input(op, i) for i in range(len(op.inputs))], attributes.axis)
+
+    def _slice(self, op: Op) -> Value:
+        attributes: Any = op.attributes
+        x = self._input(op)
+        for axis in range(len(x.shape)):
+            begin, step, size = (
+                values[axis] for values in (attributes.begin, attributes.step, attributes.size)
+            )
+            x = tf.gather(x, [begin + step * i for i in range(size)], axis=axis)
+        return x
+
+    def _spread(self, op: Op) -> Value:
+        attributes: Any = op.attributes
+        _, height, width, _ = self.graph[op.outputs[0]].shape
+        x, (down, right) = self._input(op), attributes.stride
+        x = tf.repeat(x, [down] * x.shape[1], axis=1) * _comb(x.shape[1], down)[:, None, None]
+        x = tf.repeat(x, [right] * x.shape[2], axis=2) * _comb(x.shape[2], right)[:, None]
+        return x[:, :height, :width]
+
+    def _gather(self, op: Op) -> Value:
+        attributes: Any = op.attributes
+        return tf.gather(self._input(op), attributes.indices, axis=attributes.axis)
+
     def _reshape(self, op: Op) -> Value:
         return tf.reshape(self._input(op), self.graph[op.outputs[0]].shape)
+
+
+def _comb(teeth: int, stride: int) -> Array:
+    """1 at every stride-th place, 0 between them."""
+    return np.tile(np.arange(stride) == 0, teeth).astype(np.float64)
 
 
 def _geometry(op: Op) -> tuple[Any, Any]:

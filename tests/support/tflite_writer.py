@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,8 +40,25 @@ OPTIONS = {
     "DIV": "DivOptions",
     "SUM": "ReducerOptions",
     "REDUCE_MAX": "ReducerOptions",
+    "UNPACK": "UnpackOptions",
+    "SPLIT": "SplitOptions",
+    "SPLIT_V": "SplitVOptions",
+    "SLICE": "SliceOptions",
+    "CONCATENATION": "ConcatenationOptions",
+    "GATHER": "GatherOptions",
+    "MIRROR_PAD": "MirrorPadOptions",
+    "RESIZE_NEAREST_NEIGHBOR": "ResizeNearestNeighborOptions",
+    "RESIZE_BILINEAR": "ResizeBilinearOptions",
+    "BATCH_MATMUL": "BatchMatMulOptions",
+    "TRANSPOSE_CONV": "TransposeConvOptions",
+    "VAR_HANDLE": "VarHandleOptions",
+    "READ_VARIABLE": "ReadVariableOptions",
+    "ASSIGN_VARIABLE": "AssignVariableOptions",
 }
 TYPES = {"f4": "FLOAT32", "i4": "INT32", "i8": "INT64", "i2": "INT16", "i1": "INT8", "u1": "UINT8"}
+
+
+Options = Mapping[str, float | int | str]
 
 
 @dataclass
@@ -60,7 +78,7 @@ class Operator:
     builtin: str
     inputs: list[int]
     outputs: list[int]
-    options: dict[str, float | int] | None
+    options: Options | None
     version: int
 
 
@@ -106,12 +124,13 @@ class Graph:
         self,
         builtin: str,
         inputs: list[int],
-        output: int,
-        options: dict[str, float | int] | None = None,
+        output: int | list[int],
+        options: Options | None = None,
         version: int = 1,
     ) -> int:
-        self.operators.append(Operator(builtin, inputs, [output], options or {}, version))
-        return output
+        outputs = [output] if isinstance(output, int) else output
+        self.operators.append(Operator(builtin, inputs, outputs, options or {}, version))
+        return outputs[0] if outputs else -1
 
 
 def write(*graphs: Graph, offset_buffers: bool = False) -> bytes:
@@ -222,8 +241,12 @@ class _Writer:
         kind = OPTIONS.get(operator.builtin)
         options = 0
         if kind and operator.options is not None:
+            values = {
+                name: builder.CreateString(value) if isinstance(value, str) else value
+                for name, value in operator.options.items()
+            }
             getattr(tflite, f"{kind}Start")(builder)
-            for name, value in operator.options.items():
+            for name, value in values.items():
                 getattr(tflite, f"{kind}Add{name}")(builder, value)
             options = getattr(tflite, f"{kind}End")(builder)
         inputs, outputs = self._integers(operator.inputs), self._integers(operator.outputs)

@@ -36,6 +36,7 @@ class Emitter:
     prefix: str
     constants: Constants
     parameters: Mapping[str, int]  # offset in the block of parameters, by tensor name
+    state: Mapping[str, int]  # offset in the block of variables
 
     def body(self, program: Program, first: int = 0) -> FunctionBody:
         """The segments from number `first` on."""
@@ -135,6 +136,8 @@ class Emitter:
         tensor = graph[name]
         if tensor.storage == "parameters":
             return f"(void *)({self.prefix}_block + {self.parameters[name]})"
+        if tensor.storage == "state":
+            return f"(void *)({self.prefix}_state_block + {self.state[name]})"
         if tensor.storage != "flash":
             raise ModelError(f"{name} has no fixed address")
         item = "biases" if tensor.dtype == "int32" else "weights"

@@ -20,7 +20,12 @@ from tinykit.ops.target import Target
 from tinykit.passes import shrink, simplify
 from tinykit.schedule import Program, schedule, schedule_both
 from tinykit.schedule.arena import Proof
-from tinykit.schedule.parameters import ParameterBlock, parameter_block
+from tinykit.schedule.parameters import (
+    ParameterBlock,
+    StateBlock,
+    parameter_block,
+    state_block,
+)
 from tinykit.training.autodiff import differentiate
 from tinykit.training.calibrate import calibrate
 from tinykit.training.channel_order import order_channels
@@ -51,6 +56,11 @@ class Compiled:
     @property
     def arena_bytes(self) -> int:
         return max(p.arena_bytes for p in (self.infer, self.train) if p is not None)
+
+    @property
+    def state(self) -> StateBlock:
+        """The variables that stay from one run to the next."""
+        return state_block(self.infer.graph)
 
     @property
     def bound_bytes(self) -> int:
@@ -104,6 +114,12 @@ def compile_model(
         raise UsageError(
             "an input that arrives row by row cannot be trained on: it is never whole",
             "leave out the update plan, or input_rows",
+        )
+    variables = any(tensor.storage == "state" for tensor in graph.tensors.values())
+    if variables and (input_rows or plan is not None):
+        raise UsageError(
+            f"{graph.name} keeps state between runs: such models infer whole inputs only",
+            "leave out the update plan and input_rows",
         )
     graph, training = graphs(graph, plan)
     if training is None:
@@ -237,7 +253,7 @@ def emit(compiled: Compiled) -> ModelSource:
         return emitter.address(current, name)
 
     constants = Constants(prefix, address)
-    emitter = Emitter(prefix, constants, compiled.block.offsets)
+    emitter = Emitter(prefix, constants, compiled.block.offsets, compiled.state.offsets)
     current = graph
     rows = RowInput(emitter, compiled.infer) if compiled.infer.input_rows else None
     infer = emitter.body(compiled.infer) if rows is None else rows.body

@@ -109,6 +109,7 @@ def manifest(source: ModelSource) -> Manifest:
             for t in block.tensors
         ),
         parameter_bytes=block.size,
+        state_bytes=compiled.state.size,
         save_bytes=source.save_bytes,
         ops=_ops(train or compiled.infer),
         infer_ops=_ops(compiled.infer),

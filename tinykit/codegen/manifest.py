@@ -109,6 +109,7 @@ class Manifest(_Value):
     threshold: float = 0.0  # of a single output, in real units: yes above it, no below
     parameters: tuple[Parameter, ...]
     parameter_bytes: int
+    state_bytes: int = 0  # of the variables that stay from one inference to the next
     save_bytes: int
     ops: tuple[ManifestOp, ...]  # of train() where there is one, else of infer()
     infer_ops: tuple[ManifestOp, ...]

@@ -65,6 +65,9 @@ class ModelSource:
         found[f"{p}_arena"] = ("arena", self.compiled.arena_bytes)
         if self.rows is not None:
             found[self.rows.symbol] = ("state", self.rows.bytes)
+        if self.compiled.state.size:
+            found[f"{p}_state_block"] = ("state", self.compiled.state.size)
+            found[f"{p}_initial_state"] = ("tables", self.compiled.state.size)
         if self.train is not None:
             biases, weights = self.trained
             types = struct_types()
@@ -83,6 +86,8 @@ class ModelSource:
     def entries(self) -> tuple[str, ...]:
         """The public functions."""
         names = ["init", "input", "infer"]
+        if self.compiled.state.size:
+            names.append("state")
         if self.train is not None:
             names += ["train", "apply", "parameters", "save", "load"]
         return tuple(f"{self.prefix}_{name}" for name in names)
@@ -149,12 +154,19 @@ def header_text(source: ModelSource) -> str:
         source.rows.header()
         if source.rows is not None
         else [
-            "/* Before anything else; parameters back to their initial values. */",
+            "/* Before anything else; parameters and state back to their initial values. */",
             f"void {p}_init(void);",
             f"int8_t *{p}_input(void); /* where to put a sample of {upper}_INPUT_BYTES */",
             f"const int8_t *{p}_infer(void); /* the outputs; consumes the input */",
         ]
     )
+    if source.compiled.state.size:
+        lines += [
+            "",
+            f"#define {upper}_STATE_BYTES {source.compiled.state.size}",
+            "/* What stays between inferences: copy it out to save it, in to restore it. */",
+            f"uint8_t *{p}_state(void);",
+        ]
     if source.train is not None:
         train = source.compiled.train
         assert train is not None
@@ -216,6 +228,14 @@ def source_text(source: ModelSource) -> str:
             f"static _Alignas(8) uint8_t {p}_block[{upper}_PARAMETER_BYTES];",
             f"static tk_trainer {p}_trainer;",
         ]
+    state = compiled.state
+    if state.size:
+        image = wrapped([str(byte) for byte in state.initial])
+        parts += [
+            f"static _Alignas(8) uint8_t {p}_state_block[{upper}_STATE_BYTES];",
+            f"static const _Alignas(4) uint8_t {p}_initial_state[{upper}_STATE_BYTES] = {{\n"
+            f"{image}\n}};",
+        ]
     parts += ["", *source.constants.definitions, ""]
     parts += _layout_checks(source)
     if source.train is not None:
@@ -225,6 +245,8 @@ def source_text(source: ModelSource) -> str:
     if source.rows is not None:
         return "\n".join([*parts, *source.rows.functions(output)]) + "\n"
     init = f"    tk_parameters_reset(&{p}_parameter_set);" if source.train is not None else ""
+    if state.size:
+        init = f"    __builtin_memcpy({p}_state_block, {p}_initial_state, {upper}_STATE_BYTES);"
     parts += [
         f"void {p}_init(void)\n{{\n{init}\n}}" if init else f"void {p}_init(void) {{}}",
         "",
@@ -234,6 +256,8 @@ def source_text(source: ModelSource) -> str:
         *source.infer.lines,
         f"    return {output};\n}}",
     ]
+    if state.size:
+        parts += ["", f"uint8_t *{p}_state(void) {{ return {p}_state_block; }}"]
     if source.train is not None:
         parts += _training_functions(source, source.train)
     return "\n".join(parts) + "\n"

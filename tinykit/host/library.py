@@ -120,8 +120,28 @@ class HostModel:
         return getattr(self._library, f"{self.manifest.name}_{name}")
 
     def reset(self) -> None:
-        """Parameters back to their initial values, step 0."""
+        """Parameters and state back to their initial values, step 0."""
         self._function("init")()
+
+    @property
+    def state(self) -> bytes:
+        """The variables that stay from one inference to the next; may be set to what it was."""
+        return ctypes.string_at(self._state(), self.manifest.state_bytes)
+
+    @state.setter
+    def state(self, saved: bytes) -> None:
+        if len(saved) != self.manifest.state_bytes:
+            raise UsageError(
+                f"the state of {self.manifest.name} is {self.manifest.state_bytes} bytes, "
+                f"got {len(saved)}"
+            )
+        ctypes.memmove(self._state(), saved, len(saved))
+
+    def _state(self) -> int:
+        """The block's address."""
+        function = self._function("state")
+        function.restype = ctypes.c_void_p
+        return int(function())
 
     def _checked(self, sample: Array) -> Array:
         expected = self.manifest.input

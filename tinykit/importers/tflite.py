@@ -43,6 +43,8 @@ class _Importer:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     ops: list[Op] = field(default_factory=list)
     layers: LayerNames = field(init=False)
+    initial: dict[str, FileTensor] = field(default_factory=dict)  # of variables
+    handles: dict[str, str] = field(default_factory=dict)  # tensors that stand for them
 
     def graph(self) -> Graph:
         main = self.graphs[0]
@@ -65,7 +67,10 @@ class _Importer:
             )
         for index, operator in enumerate(main.operators):
             if operator.builtin == "CALL_ONCE":
-                self._check_call_once(operator, index)
+                self._call_once(operator, index)
+                continue
+            if operator.builtin == "VAR_HANDLE" and len(operator.outputs) == 1:
+                self._variable(operator, names, files)
                 continue
             if self._fold(operator, names, files):
                 continue
@@ -91,7 +96,7 @@ class _Importer:
             ops = operator.from_tflite(node)
             for op in ops:
                 shapes = find_operator(op.kind).shapes(self._so_far(), op)
-                if op.outputs == node.outputs:
+                if op.outputs and op.outputs == node.outputs:
                     node.shape_output(shapes[0])
         except (ValueError, IndexError, KeyError, OverflowError) as error:
             raise node.error(f"unusual or damaged operator ({error})") from None
@@ -105,11 +110,12 @@ class _Importer:
     ) -> TfliteNode:
         inputs = tuple(names[i] if i >= 0 else "" for i in operator.inputs)
         outputs = tuple(names[i] for i in operator.outputs)
-        if not inputs or not inputs[0] or not outputs:
+        assigns = operator.builtin == "ASSIGN_VARIABLE"
+        if not inputs or not inputs[0] or not (outputs or assigns):
             raise ModelError(f"{operator.builtin} #{index} lacks inputs or outputs")
         known = tflite_operators().get(operator.builtin)
         kind = known.kind if known else operator.builtin.lower()
-        name = self.layers.name(outputs[0], kind, index)
+        name = self.layers.name(outputs[0] if outputs else "", kind, index)
         return TfliteNode(
             operator.builtin, index, operator.version, name, inputs, outputs, operator.options,
             files, self.tensors,
@@ -127,15 +133,33 @@ class _Importer:
         files[output] = replace(files[output], data=value, shape=value.shape)
         return True
 
-    def _check_call_once(self, operator: FileOperator, index: int) -> None:
-        """CALL_ONCE runs an initialisation graph: harmless only when that graph is empty."""
+    def _call_once(self, operator: FileOperator, index: int) -> None:
+        """CALL_ONCE runs a graph that gives variables their initial values."""
         called = int(operator.options.get("InitSubgraphIndex", 0))
-        if called >= len(self.graphs) or self.graphs[called].operators:
-            raise ModelError(
-                f"CALL_ONCE #{index}: models with variables (a second graph that sets them up) "
-                "are not supported",
-                "convert the model from a frozen function, without state",
-            )
+        if not 0 < called < len(self.graphs):
+            raise ModelError(f"CALL_ONCE #{index}: the model has no graph {called}")
+        graph, handles = self.graphs[called], dict[int, str]()
+        for i, inner in enumerate(graph.operators):
+            if inner.builtin == "VAR_HANDLE" and len(inner.outputs) == 1:
+                handles[inner.outputs[0]] = inner.variable
+                continue
+            handle, value = (*inner.inputs, -1, -1)[:2]
+            known = inner.builtin == "ASSIGN_VARIABLE" and handle in handles and value >= 0
+            if not known or graph.tensors[value].data is None:
+                raise ModelError(
+                    f"{inner.builtin} #{i} of the graph that CALL_ONCE #{index} runs: supported "
+                    "are variables that are set to constants (VAR_HANDLE, ASSIGN_VARIABLE)"
+                )
+            self.initial[handles[handle]] = graph.tensors[value]
+
+    def _variable(
+        self, operator: FileOperator, names: list[str], files: dict[str, FileTensor]
+    ) -> None:
+        """The handle's tensor becomes the variable itself, with its initial value."""
+        name = self.handles.setdefault(operator.variable, names[operator.outputs[0]])
+        names[operator.outputs[0]] = name  # a second handle of one variable is the first
+        if operator.variable in self.initial:
+            files[name] = replace(self.initial[operator.variable], name=name)
 
     def _assemble(self, inputs: list[str], outputs: list[str]) -> Graph:
         if not self.ops:

@@ -59,13 +59,15 @@ class FileTensor:
 
 @dataclass(frozen=True)
 class FileOperator:
-    """inputs, outputs: tensor indices, -1 where absent; options: by the schema's names."""
+    """inputs, outputs: tensor indices, -1 where absent; options: by the schema's names;
+    variable: what a VAR_HANDLE stands for."""
 
     builtin: str
     version: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: Mapping[str, int | float]
+    variable: str = ""
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,9 @@ class _Reader:
         outputs = self._integers(operator.OutputsLength(), operator.Outputs, "outputs")
         if any(not -1 <= i < tensors for i in inputs) or any(not 0 <= i < tensors for i in outputs):
             raise ModelError(f"a {builtin} names a tensor that does not exist", DAMAGED)
-        return FileOperator(builtin, int(code.Version()), inputs, outputs, self._options(operator))
+        variable = _variable(operator) if builtin == "VAR_HANDLE" else ""
+        options = self._options(operator)
+        return FileOperator(builtin, int(code.Version()), inputs, outputs, options, variable)
 
     def _options(self, operator: Any) -> dict[str, int | float]:
         """All scalar fields of the operator's options, and vectors' items as "Name[i]"."""
@@ -230,6 +234,15 @@ class _Reader:
             items = (int(getattr(options, field)(i)) for i in range(length))
             values.update({f"{field}[{i}]": item for i, item in enumerate(items)})
         return values
+
+
+def _variable(operator: Any) -> str:
+    """The container and name of a VAR_HANDLE."""
+    options, table = tflite.VarHandleOptions(), operator.BuiltinOptions()
+    if table is None:
+        return "/"
+    options.Init(table.Bytes, table.Pos)
+    return "/".join(_printable(name or b"") for name in (options.Container(), options.SharedName()))
 
 
 def _printable(name: bytes) -> str:

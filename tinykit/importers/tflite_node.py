@@ -85,16 +85,16 @@ class TfliteNode:
         self.expect(self.has(i), f"input {i} is missing")
         return self._quantized(self.inputs[i], types)
 
-    def output(self, types: tuple[DType, ...] = ("int8",)) -> Tensor:
-        return self._quantized(self.outputs[0], types)
+    def output(self, types: tuple[DType, ...] = ("int8",), i: int = 0) -> Tensor:
+        return self._quantized(self.outputs[i], types)
 
     def options_list(self, name: str) -> list[int]:
         """A vector among the options."""
         return [int(v) for k, v in self.options.items() if k.startswith(f"{name}[")]
 
-    def shape_output(self, shape: tuple[int, ...]) -> None:
-        """Gives the output the shape that the operator makes, where the file does not know it."""
-        name = self.outputs[0]
+    def shape_output(self, shape: tuple[int, ...], i: int = 0) -> None:
+        """Gives an output the shape that the operator makes, where the file does not know it."""
+        name = self.outputs[i]
         file = self.files[name]
         if not file.dynamic or file.shape == shape:
             return

@@ -23,8 +23,8 @@ class Op:
 
     inputs:  tensor names, in the operator's order; absent optional inputs are "".
     outputs: names of the arena tensors it makes.
-    updates: names of the parameters it changes in place (they are inputs as well); every
-             reader of the old value has to run before.
+    updates: names of the parameters or variables it changes in place (they are inputs as well);
+             every reader of the old value has to run before.
     layer:   the name of the forward op it belongs to (its own name in the forward graph).
     """
 
@@ -97,7 +97,7 @@ class Graph:
                     raise ModelError(f"{self.name}: {op.name} makes {name} twice or undeclared")
                 made.add(name)
             for name in op.updates:
-                if name not in op.inputs or self[name].storage != "parameters":
+                if name not in op.inputs or self[name].storage not in ("parameters", "state"):
                     raise ModelError(f"{self.name}: {op.name} cannot update {name}")
                 updated.add(name)
         for name in self.outputs:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 DType = Literal["int8", "uint8", "int16", "int32", "float32"]
-Storage = Literal["arena", "flash", "parameters"]
+Storage = Literal["arena", "flash", "parameters", "state"]
 Order = Literal["plain", "pairs"]
 
 ITEM_BYTES: dict[DType, int] = {"int8": 1, "uint8": 1, "int16": 2, "int32": 4, "float32": 4}
@@ -63,7 +63,8 @@ class Tensor:
     """A named array of a graph.
 
     `storage` says where it lives: "arena" (scratch SRAM, only during a run), "flash" (constant,
-    `data` given) or "parameters" (trained state in SRAM, `data` is its initial value).
+    `data` given), "parameters" (what learns, in SRAM) or "state" (the model's variables in SRAM,
+    kept from one run to the next); of both the latter `data` is the initial value.
 
     `order` says how its elements lie in memory: "plain", the last axis fastest; or "pairs", for the
     weights [O, …] of convolutions: two output channels at a time, position by position, w[o][p],

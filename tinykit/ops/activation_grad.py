@@ -16,6 +16,7 @@ from tinykit.ops.evaluate import Run
 
 class ActivationGrad(Operator[Limits]):
     kind = "activation_grad"
+    moves = True
     in_place = 0
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:

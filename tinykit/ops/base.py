@@ -92,6 +92,7 @@ class Operator(abc.ABC, Generic[A]):
     trainable: ClassVar[bool] = False  # has weights that an update plan may name
     in_place: ClassVar[int | None] = None  # the input that output 0 may overwrite
     alias: ClassVar[bool] = False  # output 0 is input 0's bytes under another shape: no code
+    moves: ClassVar[bool] = False  # values only change places, so gradients keep their exponent
     pointwise: ClassVar[bool] = False  # output code i is one function of input code i, for every i
 
     flow: ClassVar[Literal["fixed", "through", "mixes"]] = "fixed"

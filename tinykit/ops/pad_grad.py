@@ -20,6 +20,7 @@ class PadGradAttributes(Attributes):
 
 class PadGrad(Operator[PadGradAttributes]):
     kind = "pad_grad"
+    moves = True
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         pairs = zip(graph[op.inputs[0]].shape, self.attributes(op).paddings, strict=True)

@@ -5,7 +5,6 @@ Output axis i is input axis permutation[i].
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -13,14 +12,13 @@ import numpy as np
 
 from tinykit.errors import ModelError
 from tinykit.ir import Array, Attributes, Graph, Op
-from tinykit.ops.base import Call, Operator, Struct, Table
+from tinykit.ops.base import Call, Operator
 from tinykit.ops.evaluate import Run
+from tinykit.ops.strided_copy import LARGEST_RANK, Axis, copy_call, strides, walk
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
     from tinykit.ops.tape import Tape
-
-LARGEST_RANK = 5  # axes that the kernel walks
 
 
 @dataclass(frozen=True)
@@ -32,22 +30,16 @@ class TransposeAttributes(Attributes):
         return tuple(int(i) for i in np.argsort(self.permutation))
 
 
-def walk(shape: tuple[int, ...], permutation: tuple[int, ...]) -> list[tuple[int, int]]:
-    """(size, stride in the input) of the output's axes, as few as describe the same walk."""
-    axes: list[tuple[int, int]] = []
-    for axis in permutation:
-        size, stride = shape[axis], math.prod(shape[axis + 1 :])
-        if size == 1:
-            continue
-        if axes and axes[-1][1] == size * stride:  # goes on where the axis before it ends
-            axes[-1] = (axes[-1][0] * size, stride)
-        else:
-            axes.append((size, stride))
-    return axes
+def axes_of(shape: tuple[int, ...], permutation: tuple[int, ...]) -> list[Axis]:
+    """The walk through the output, as short as it gets."""
+    reads, sizes = strides(shape), [shape[axis] for axis in permutation]
+    writes = strides(tuple(sizes))
+    return walk([Axis(n, reads[i], w) for n, i, w in zip(sizes, permutation, writes, strict=True)])
 
 
 class Transpose(Operator[TransposeAttributes]):
     kind = "transpose"
+    moves = True
     tflite = ("TRANSPOSE",)
     note = f"int8, any order of up to {LARGEST_RANK} axes; free where only axes of size 1 move"
 
@@ -69,13 +61,8 @@ class Transpose(Operator[TransposeAttributes]):
         return (np.ascontiguousarray(np.transpose(run[op.inputs[0]], order)),)
 
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
-        x, y = op.inputs[0], op.outputs[0]
-        axes = walk(graph[x].shape, self.attributes(op).permutation)
-        axes = [(1, 0)] * (LARGEST_RANK - len(axes)) + axes
-        sizes, strides = (np.array(column, np.uint32) for column in zip(*axes, strict=True))
-        fields = {"size": Table("uint32_t", sizes), "stride": Table("uint32_t", strides)}
-        function = {"int8": "tk_transpose_s8", "int16": "tk_transpose_s16"}[graph[x].dtype]
-        return (Call(function, Struct("tk_transpose", {**fields}), (x, y)),)
+        x, y = graph[op.inputs[0]], graph[op.outputs[0]]
+        return (copy_call(x, y, axes_of(x.shape, self.attributes(op).permutation)),)
 
     def gradient(self, op: Op, tape: Tape) -> None:
         shape = tape.graph[op.inputs[0]].shape
@@ -92,7 +79,7 @@ class Transpose(Operator[TransposeAttributes]):
         permutation = tuple(axis % rank for axis in given if -rank <= axis < rank)
         node.expect(sorted(permutation) == list(range(rank)), f"order of axes {given}")
         node.expect(
-            len(walk(x.shape, permutation)) <= LARGEST_RANK,
+            len(axes_of(x.shape, permutation)) <= LARGEST_RANK,
             f"{list(x.shape)} in the order {given}; supported are {LARGEST_RANK} axes",
         )
         return (node.op(self.kind, (x.name,), TransposeAttributes(permutation)),)

@@ -36,7 +36,11 @@ def work(graph: Graph) -> Work:
     """The ops, MACs and constants of a graph."""
     graph = graph.pruned()
     macs = sum(operator(op.kind).cost(graph, op).macs for op in graph.ops)
-    constants = sum(tensor.bytes for tensor in graph.tensors.values() if tensor.storage != "arena")
+    constants = sum(
+        tensor.bytes
+        for tensor in graph.tensors.values()
+        if tensor.storage not in ("arena", "state")
+    )
     return Work(len(graph.ops), macs, constants)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tinykit.ir import Graph, Op
 from tinykit.ops.reshape import ReshapeAttributes
-from tinykit.ops.transpose import TransposeAttributes, walk
+from tinykit.ops.transpose import TransposeAttributes, axes_of
 
 
 def merge_transposes(graph: Graph) -> Graph:
@@ -35,7 +35,7 @@ def _reshape(graph: Graph, op: Op) -> Op:
     if op.kind != "transpose":
         return op
     assert isinstance(op.attributes, TransposeAttributes)
-    axes = walk(graph[op.inputs[0]].shape, op.attributes.permutation)
+    axes = axes_of(graph[op.inputs[0]].shape, op.attributes.permutation)
     if len(axes) > 1:
         return op
     shape = graph[op.outputs[0]].shape

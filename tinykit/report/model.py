@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from tinykit.build.bounds import MemoryPlan
 
 
+OUTSIDE = ("arena", "state")  # what is not constant
+
+
 @dataclass(frozen=True)
 class LayerCost:
     """What one op of a model costs.
@@ -39,11 +42,11 @@ def layer_costs(program: Program) -> list[LayerCost]:
     graph = program.graph
     costs = []
     for op, live in zip(graph.ops, program.live(), strict=True):
-        constants = [graph[name] for name in op.reads if graph[name].storage != "arena"]
+        constants = [graph[name] for name in op.reads if graph[name].storage not in OUTSIDE]
         costs.append(
             LayerCost(
                 op,
-                graph[op.outputs[0]],
+                graph[(op.outputs or op.updates)[0]],
                 operator(op.kind).cost(graph, op).macs,
                 sum(tensor.size for tensor in constants),
                 sum(tensor.bytes for tensor in constants),
@@ -67,7 +70,7 @@ def inspect_report(
     graph = shrink(simplify(imported), learns)
     program = schedule(graph)
     costs = layer_costs(program)
-    flash = sum(t.bytes for t in graph.tensors.values() if t.storage != "arena")
+    flash = sum(t.bytes for t in graph.tensors.values() if t.storage not in OUTSIDE)
     inputs = [graph[name] for name in graph.inputs]
     outputs = [graph[name] for name in graph.outputs]
     parts: list[Table | str] = [

@@ -30,6 +30,30 @@ class ParameterBlock:
         return f"bias_{state}" if kind == "bias" else state
 
 
+@dataclass(frozen=True)
+class StateBlock:
+    """The variables of a model, each on whole words: offsets, size in bytes, initial image."""
+
+    offsets: Mapping[str, int]
+    initial: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.initial)
+
+
+def state_block(graph: Graph) -> StateBlock:
+    """Lay out all tensors of the graph that are stored as state."""
+    offsets: dict[str, int] = {}
+    image = bytearray()
+    for tensor in graph.tensors.values():
+        if tensor.storage == "state":
+            offsets[tensor.name] = len(image)
+            image += tensor.stored(tensor.value).tobytes()
+            image += bytes(aligned(len(image)) - len(image))
+    return StateBlock(offsets, bytes(image))
+
+
 def parameter_block(graph: Graph) -> ParameterBlock:
     """Lay out all tensors of the graph that are stored as parameters."""
     found = [t for t in graph.tensors.values() if t.storage == "parameters"]

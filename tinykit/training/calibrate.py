@@ -108,4 +108,4 @@ def _exponent(graph: Graph, op: Op, peak: float, settled: dict[str, int]) -> int
 def keeps_exponent(op: Op) -> bool:
     """Whether the op copies values without rescaling them."""
     rule = operator(op.kind)
-    return rule.alias or op.kind in ("activation_grad", "pad_grad", "transpose")
+    return rule.alias or rule.moves

@@ -128,12 +128,44 @@ typedef struct {
     uint32_t size;
 } tk_lookup;
 
-/* TRANSPOSE: the output's axes, outermost first, five with ones in front; for each the distance of
- * neighbours in the input, in elements. */
+/* A box of elements on its way: its axes, outermost first, five with ones in front; for each the
+ * distance of neighbours in the input (read) and in the output (write), in elements, negative ones
+ * too.  The walk begins at elements read_first and write_first, when the first `filled` elements
+ * of the output have been set to a value (int16: to 0). */
 typedef struct {
-    const uint32_t *size;   /* [5] */
-    const uint32_t *stride; /* [5] */
-} tk_transpose;
+    const uint32_t *size; /* [5] */
+    const int32_t *read;  /* [5] */
+    const int32_t *write; /* [5] */
+    uint32_t read_first, write_first, filled;
+    int8_t value;
+} tk_copy;
+
+/* GATHER: [outer, size, inner] to [outer, count, inner], slice index[i] at place i. */
+typedef struct {
+    const uint16_t *index; /* [count] */
+    uint32_t outer, size, count, inner;
+} tk_gather;
+
+/* BATCH_MATMUL: y[batch][row][column] is a sum over two more axes (here only the last); for each
+ * axis its size and the distance of neighbours in both factors, in elements. */
+typedef struct {
+    const uint32_t *size;     /* [5] */
+    const uint32_t *stride_a; /* [5] */
+    const uint32_t *stride_b; /* [5] */
+    int32_t multiplier;
+    int16_t zero_point_a, zero_point_b, output_zero_point;
+    int8_t shift;
+} tk_batch_matmul;
+
+/* RESIZE_BILINEAR: for each output row the input rows top and bottom and the share of the second in
+ * 1/1024; for each column left, right and across. */
+typedef struct {
+    const uint16_t *top, *bottom; /* [output_height] */
+    const uint16_t *left, *right; /* [output_width] */
+    const int16_t *down;          /* [output_height] */
+    const int16_t *across;        /* [output_width] */
+    uint32_t batches, height, width, channels, output_height, output_width;
+} tk_resize_bilinear;
 
 /* SOFTMAX: differences to the largest input below diff_min give probability 0. */
 typedef struct {
@@ -203,8 +235,12 @@ void tk_softmax_s8(const tk_softmax *softmax, const int8_t *input, int8_t *outpu
 void tk_mean_s8(const tk_mean *mean, const int8_t *input, int8_t *output);
 void tk_reduce_max_s8(const tk_reduce_max *op, const int8_t *input, int8_t *output);
 
-void tk_transpose_s8(const tk_transpose *transpose, const int8_t *input, int8_t *output);
-void tk_transpose_s16(const tk_transpose *transpose, const int16_t *input, int16_t *output);
+void tk_copy_s8(const tk_copy *copy, const int8_t *input, int8_t *output);
+void tk_copy_s16(const tk_copy *copy, const int16_t *input, int16_t *output);
+void tk_batch_matmul_s8(const tk_batch_matmul *op, const int8_t *a, const int8_t *b,
+                        int8_t *output);
+void tk_resize_bilinear_s8(const tk_resize_bilinear *op, const int8_t *input, int8_t *output);
+void tk_gather_s8(const tk_gather *gather, const int8_t *input, int8_t *output);
 
 /* Means over all rows, fed row by row: call once for each input row y = 0, 1, …; the last one gives
  * the output.  sums: [C], kept between the calls; the output may lie at its start. */

@@ -222,6 +222,29 @@ typedef struct {
 } tk_pad_grad;
 void tk_pad_grad_s16(const tk_pad_grad *pad, const int16_t *gradient, int16_t *result);
 
+/* GATHER backward, [outer, count, inner] to [outer, size, inner]: slice j is the sum of the slices
+ * reader[end[j - 1]] … reader[end[j] - 1], shifted right. */
+typedef struct {
+    const uint16_t *reader; /* [count] */
+    const uint16_t *end;    /* [size] */
+    uint32_t outer, size, count, inner;
+    int8_t shift;
+} tk_gather_grad;
+void tk_gather_grad_s16(const tk_gather_grad *gather, const int16_t *gradient, int16_t *result,
+                        tk_trainer *trainer);
+
+/* BATCH_MATMUL backward: sums as in tk_batch_matmul of the gradient and the other factor, times
+ * multiplier, shifted right. */
+typedef struct {
+    const uint32_t *size;     /* [5] */
+    const uint32_t *stride_a; /* [5] */
+    const uint32_t *stride_b; /* [5] */
+    int16_t zero_point, multiplier;
+    int8_t shift;
+} tk_batch_matmul_grad;
+void tk_batch_matmul_grad_s16(const tk_batch_matmul_grad *op, const int16_t *gradient,
+                              const int8_t *other, int16_t *result, tk_trainer *trainer);
+
 /* Convolutions backward.  Each output channel's gradient is multiplied by its weight scale,
  * m / 2^15 with m = round(scale * M), M as in tk_update, and shifted right by scale_shift, into
  * scratch: 2 * O * (1 + ring * OW) bytes, where `ring` rows of outputs see one row of inputs; for

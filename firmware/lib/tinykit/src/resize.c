@@ -1,0 +1,28 @@
+/* RESIZE_BILINEAR, int8: four neighbours by shares of 1/1024 a side, rounded half away from zero.
+ */
+#include "tinykit/kernels.h"
+
+#define ONE 1024
+
+void tk_resize_bilinear_s8(const tk_resize_bilinear *op, const int8_t *input, int8_t *output) {
+    const uint32_t channels = op->channels, row = op->width * channels;
+    for (uint32_t batch = 0; batch < op->batches; batch++) {
+        for (uint32_t y = 0; y < op->output_height; y++) {
+            const int8_t *top = input + op->top[y] * row, *bottom = input + op->bottom[y] * row;
+            const int32_t down = op->down[y];
+            for (uint32_t x = 0; x < op->output_width; x++) {
+                const uint32_t left = op->left[x] * channels, right = op->right[x] * channels;
+                const int32_t across = op->across[x];
+                for (uint32_t c = 0; c < channels; c++) {
+                    const int32_t above = top[left + c] * (ONE - across) + top[right + c] * across;
+                    const int32_t below =
+                        bottom[left + c] * (ONE - across) + bottom[right + c] * across;
+                    const int32_t sum = above * (ONE - down) + below * down;
+                    *output++ =
+                        (int8_t)((sum + (sum > 0 ? ONE * ONE / 2 : -ONE * ONE / 2)) / (ONE * ONE));
+                }
+            }
+        }
+        input += op->height * row;
+    }
+}
