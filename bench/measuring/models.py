@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tinykit.data import noise
 from tinykit.errors import UsageError
+from tinykit.ops.target import TargetForm
 
 MLPERF_TINY = {
     "kws": "mlperf_tiny/kws_ref_model.tflite",
@@ -48,7 +49,7 @@ def choose(given: list[Path] | None) -> dict[str, Path]:
 def samples_for(shape: tuple[int, ...]) -> list[NDArray[np.int8]]:
     """Seeded samples: noise of full range first (the one that is reported), then of smaller ranges
     about other levels, both extremes, and these in turn."""
-    full = noise(shape, 1, count=3).x
+    full = noise(shape, TargetForm(""), count=3).x
     levels = zip(full, (-96, 0, 96), strict=True)
     quiet = [(sample // 8 + level).astype(np.int8) for sample, level in levels]
     flat = [np.full(shape, value, np.int8) for value in (-128, 127)]

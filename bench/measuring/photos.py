@@ -19,6 +19,7 @@ from tinykit.data import Samples as Loaded
 from tinykit.data import load_file, noise
 from tinykit.errors import TinykitError, UsageError
 from tinykit.ir import Tensor
+from tinykit.ops.target import TargetForm
 
 ARCHIVE = Path("sign_language_digits/sld_64x64_jpg.zip")
 CHECKED = (  # two of every digit, by two people
@@ -76,7 +77,8 @@ def samples_of(given: str | None, image: Tensor, classes: int) -> Samples:
             raise UsageError(f"photos do not fit an input of {list(shape)}", "--samples noise")
         return _photos(shape, classes)
     if given == "noise":
-        return _divided(noise(shape, classes, len(CHECKED) + LEARNT), image, classes)
+        form = TargetForm("softmax_cross_entropy", classes=classes)
+        return _divided(noise(shape, form, len(CHECKED) + LEARNT), image, classes)
     return _divided(load_file(Path(given)), image, classes)
 
 
