@@ -3,6 +3,8 @@
 
 #if TK_PACKED
 
+#define SHORT 12 /* outputs of a row for which planes are not worth their while */
+
 /* Outputs from (y, x) on, in two halves of rows x columns; `lacking` rows or columns of the second
  * half do not exist. */
 typedef struct {
@@ -273,9 +275,78 @@ static area best_area(const tk_window *w, int32_t rows) {
     return best;
 }
 
+/* Channel o of a short row of stride 1, column by column: each input meets three windows while it
+ * is at hand.  rows: what the windows see of the channel; those outside are any, with `outside`. */
+static void short_channel(const tk_depthwise_conv2d *conv, const int8_t *const rows[3],
+                          const uint8_t outside[3], const int8_t *weights, int32_t count, int32_t o,
+                          const tk_output_range *range, int8_t *output) {
+    const tk_window *w = conv->window;
+    const int32_t channels = conv->input_channels, zero_point = conv->input_zero_point;
+    const int32_t at = conv->per_channel ? o : 0;
+    int32_t taps[3][3];
+    int32_t sum = 0;
+    for (int32_t ky = 0; ky < 3; ky++, weights += 3 * count) {
+        for (int32_t kx = 0; kx < 3; kx++) {
+            taps[ky][kx] = outside[ky] ? 0 : weights[kx * count];
+            sum += taps[ky][kx];
+        }
+    }
+    const uint32_t start = (uint32_t)conv->bias[o] - (uint32_t)(sum * zero_point);
+    const int32_t multiplier = conv->multiplier[at], shift = conv->shift[at];
+    const int8_t *x0 = rows[0] + o, *x1 = rows[1] + o, *x2 = rows[2] + o;
+    uint32_t one = 0, two = 0; /* sums over the first column of a window, and over the first two */
+    for (int32_t x = -(int32_t)w->pad_left, left = w->output_width + 2; left > 0; x++, left--) {
+        int32_t a = zero_point, b = zero_point, c = zero_point;
+        if (x >= 0 && x < w->input_width) {
+            a = *x0;
+            b = *x1;
+            c = *x2;
+            x0 += channels;
+            x1 += channels;
+            x2 += channels;
+        }
+        if (left <= w->output_width) {
+            const int32_t last = a * taps[0][2] + b * taps[1][2] + c * taps[2][2];
+            *output =
+                (int8_t)tk_requantize((int32_t)(two + (uint32_t)last), multiplier, shift, range);
+            output += channels;
+        }
+        two = one + (uint32_t)(a * taps[0][1] + b * taps[1][1] + c * taps[2][1]);
+        one = start + (uint32_t)(a * taps[0][0] + b * taps[1][0] + c * taps[2][0]);
+    }
+}
+
+static void short_row(const tk_depthwise_conv2d *conv, const int8_t *input, int32_t ring,
+                      int32_t oy, int8_t *output) {
+    const tk_window *w = conv->window;
+    const tk_output_range range =
+        tk_range_of(conv->activation_min, conv->activation_max, conv->output_zero_point);
+    const int32_t y = oy * w->stride_height - w->pad_top;
+    const int8_t *rows[3];
+    uint8_t outside[3];
+    for (int32_t ky = 0; ky < 3; ky++) {
+        outside[ky] = y + ky < 0 || y + ky >= w->input_height;
+        rows[ky] =
+            input + (outside[ky] ? 0 : (y + ky) % ring * w->input_width * conv->input_channels);
+    }
+    const int32_t split = conv->split, rest = conv->output_channels - split;
+    for (int32_t o = 0; o < conv->output_channels; o++) {
+        if (o < split) {
+            short_channel(conv, rows, outside, conv->weights + o, split, o, &range, output + o);
+        } else {
+            short_channel(conv, rows, outside, conv->weights_rest + o - split, rest, o, &range,
+                          output + o);
+        }
+    }
+}
+
 void tk_packed_depthwise(const tk_depthwise_conv2d *conv, const int8_t *input, int32_t ring,
                          int32_t oy, int32_t rows, int8_t *output, int32_t *plane) {
     const int32_t width = conv->window->output_width, channels = conv->output_channels;
+    if (rows == 1 && conv->window->stride_width == 1 && width <= SHORT) {
+        short_row(conv, input, ring, oy, output);
+        return;
+    }
     const area best = best_area(conv->window, rows);
     source s = {.conv = conv, .input = input, .ring = ring, .plane = plane};
     for (int32_t y = 0; y < rows; y += best.below ? 2 * best.rows : 1) {
