@@ -23,7 +23,7 @@ from tinykit.errors import PlanError
 from tinykit.ir import Array, Graph, Op, Tensor
 from tinykit.ops.registry import operator
 from tinykit.passes.channels import ChannelClasses, take
-from tinykit.training.plan import LayerUpdate
+from tinykit.training.plan import LayerUpdate, trainable_layers
 
 NUMBERED = 1e6  # the score of a channel that the plan numbers
 
@@ -58,7 +58,7 @@ def order_channels(graph: Graph, choices: Mapping[str, LayerUpdate]) -> Graph:
                 score = np.isin(np.arange(len(score)), choice.chosen) * NUMBERED
             scores[head] = scores.get(head, 0.0) + score
     orders = {head: np.argsort(-score, kind="stable") for head, score in scores.items()}
-    for op in graph.ops:
+    for op in trainable_layers(graph):
         _check_chosen(graph, op, choices.get(op.name), orders.get(classes.find(op.inputs[0])))
     if not orders:
         return graph
@@ -66,10 +66,11 @@ def order_channels(graph: Graph, choices: Mapping[str, LayerUpdate]) -> Graph:
     tensors = dict(graph.tensors)
     ops = []
     for op in graph.ops:
-        before = orders.get(classes.find(op.inputs[0]))
-        after = orders.get(classes.find(op.outputs[0]))
-        if operator(op.kind).trainable and (before is not None or after is not None):
-            op = _permuted(tensors, op, before, after)
+        if operator(op.kind).trainable:
+            before = orders.get(classes.find(op.inputs[0]))
+            after = orders.get(classes.find(op.outputs[0]))
+            if before is not None or after is not None:
+                op = _permuted(tensors, op, before, after)
         ops.append(op)
     return replace(graph, tensors=tensors, ops=tuple(ops)).pruned()
 
