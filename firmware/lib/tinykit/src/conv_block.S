@@ -91,7 +91,7 @@
     .macro dot_4
     ldr.w   r12, [r1], #4
     ldr.w   r10, [r0], #16 /* not LDRD: right behind another load, single ones take one cycle */
-    ldr.w   r11, [r0, #-12]
+    ldr     r11, [r0, #-12]
     sxtb16  lr, r12, ror #8
     sxtb16  r12, r12
     smlad   r2, r10, r12, r2

@@ -60,25 +60,29 @@ static inline void tk_mve_group_of(tk_mve_group *g, const tk_depthwise_conv2d *c
     const int32_t bytes = 16 * g->cut.vectors;
     const uint16x8_t offsets = vmulq_n_u16(vidupq_n_u16(0, 1), (uint16_t)bytes);
     const mve_pred16_t p = vctp16q((uint32_t)g->lanes);
-    for (int32_t i = 0; i < g->cut.lanes * bytes; i += 16) {
-        vstrbq_s8(g->weights + i, vdupq_n_s8(0));
-    }
+    int16x8_t sum = vdupq_n_s16(0); /* kernels of 256 taps at most: TK_MVE_WEIGHTS */
     for (int32_t ky = 0; ky < height; ky++) {
         int8_t *to = g->weights + ky;
         for (int32_t kx = 0; kx < width; kx++, to += height, weights += apart) {
-            vstrbq_scatter_offset_p_s16(to, offsets, vldrbq_z_s16(weights, p), p);
+            const int16x8_t tap = vldrbq_z_s16(weights, p);
+            sum = vaddq_s16(sum, tap);
+            vstrbq_scatter_offset_p_s16(to, offsets, tap, p);
         }
     }
-    for (int32_t k = 0; k < g->lanes; k++) {
-        int32_t sum = 0;
-        for (int32_t i = 0; i < bytes; i += 16) {
-            sum = vaddvaq_s8(sum, vldrbq_s8(g->weights + k * bytes + i));
+    int16_t sums[8];
+    vstrhq_s16(sums, sum);
+    for (int32_t k = 0; k < g->lanes; k += 4) {
+        const mve_pred16_t four = vctp32q((uint32_t)(g->lanes - k));
+        const int32x4_t bias = vldrwq_z_s32(conv->bias + o + k, four);
+        vstrwq_s32(g->bias + k, vmlaq_n_s32(bias, vldrhq_s32(sums + k), -g->input_zero_point));
+        int32x4_t multiplier = vdupq_n_s32(conv->multiplier[0]);
+        int32x4_t shift = vdupq_n_s32(conv->shift[0]);
+        if (conv->per_channel) {
+            multiplier = vldrwq_z_s32(conv->multiplier + o + k, four);
+            shift = vldrbq_z_s32(conv->shift + o + k, four);
         }
-        const int32_t c = conv->per_channel ? o + k : 0;
-        g->bias[k] =
-            (int32_t)((uint32_t)conv->bias[o + k] - (uint32_t)g->input_zero_point * (uint32_t)sum);
-        g->multiplier[k] = conv->multiplier[c];
-        g->shift[k] = conv->shift[c];
+        vstrwq_s32(g->multiplier + k, multiplier);
+        vstrwq_s32(g->shift + k, shift);
     }
 }
 
@@ -272,6 +276,9 @@ static inline int tk_mve_depthwise(const tk_depthwise_conv2d *conv, const int8_t
     g.activation_min = conv->activation_min;
     g.activation_max = conv->activation_max;
     g.any = conv->sums == TK_SUMS_ANY;
+    for (int32_t i = 0; i < g.cut.lanes * g.cut.vectors * 16; i += 16) {
+        vstrbq_s8(g.weights + i, vdupq_n_s8(0)); /* what is behind the taps stays zero */
+    }
     for (int32_t o = 0; o < g.channels; o += g.lanes) {
         const int first = o < conv->split;
         const int32_t from = first ? 0 : conv->split, to = first ? conv->split : g.channels;
