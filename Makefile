@@ -32,7 +32,7 @@ demo: setup  ## train, build, run, learn on the device, verify (TARGET=unicorn|q
 	@$(BIN)/python $(EXAMPLE)/demo.py $(addprefix --target ,$(TARGET)) $(ARGS)
 
 test: setup  ## the whole test suite (ARGS="-k name" to choose)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 setup: $(STAMPS)/python $(STAMPS)/compiler  ## .venv with everything in it, cross compiler, emulators
 
