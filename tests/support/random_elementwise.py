@@ -31,7 +31,7 @@ def tanh(draw: Draw, now: Current) -> None:
 
 
 def leaky_relu(draw: Draw, now: Current) -> None:
-    alpha = float(np.float32(draw(st.sampled_from([0.1, 0.3, -1.5]))))
+    alpha = float(np.float32(draw(st.sampled_from([0.1, 0.3, 1.5]))))
     _unary(draw, now, "LEAKY_RELU", None, {"Alpha": alpha})
 
 
@@ -79,6 +79,9 @@ def elu(draw: Draw, now: Current) -> None:
 
 
 def hard_swish(draw: Draw, now: Current) -> None:
+    if now.scale > 300:  # no activation is that large: refused
+        absolute(draw, now)
+        return
     _unary(draw, now, "HARD_SWISH", (float(np.float32(now.scale * draw(scales(0.02, 50.0)))), -3))
 
 

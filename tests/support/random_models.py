@@ -226,6 +226,9 @@ def mean(draw: Draw, now: Current) -> None:
 
 
 def pad(draw: Draw, now: Current) -> None:
+    if len(now.shape) > 4:
+        quantize(draw, now)
+        return
     amounts = [(0, 0)] + [(draw(st.integers(0, 2)), draw(st.integers(0, 2))) for _ in now.shape[1:]]
     shape = tuple(n + a + b for n, (a, b) in zip(now.shape, amounts, strict=True))
     inputs = [now.tensor, now.graph.constant(np.array(amounts, np.int32))]

@@ -333,7 +333,11 @@ class LeakyRelu(Pointwise):
 
     def alpha(self, node: TfliteNode) -> float:
         alpha = float(node.options.get("Alpha", 0.0))
-        node.expect(math.isfinite(alpha), f"alpha {alpha:g} is not a number")
+        node.expect(
+            0 <= alpha < math.inf,
+            f"alpha is {alpha:g}",
+            "supported are slopes of 0 and more: TFLM rounds the halves of others differently",
+        )
         return alpha
 
 
