@@ -95,6 +95,8 @@ class Operator(abc.ABC, Generic[A]):
     moves: ClassVar[bool] = False  # values only change places, so gradients keep their exponent
     pointwise: ClassVar[bool] = False  # output code i is one function of input code i, for every i
 
+    clamps: ClassVar[bool] = True  # to the range of its attribute `activation`, if it has one
+
     flow: ClassVar[Literal["fixed", "through", "mixes"]] = "fixed"
 
     def channel_flow(self, graph: Graph, op: Op) -> Literal["fixed", "through", "mixes"]:

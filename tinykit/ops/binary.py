@@ -214,6 +214,7 @@ class Sub(Binary):
 
 class Minimum(Binary):
     kind = "minimum"
+    clamps = False
     tflite = ("MINIMUM",)
     note = "int8 of one quantization, any broadcasting"
     commutes = True

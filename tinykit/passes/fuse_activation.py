@@ -12,6 +12,7 @@ import numpy as np
 from tinykit.ir import Graph, Op, Quantization
 from tinykit.ops.fixed_point import activation_range
 from tinykit.ops.pad import PadAttributes
+from tinykit.ops.registry import operator
 from tinykit.passes.identities import same_codes
 from tinykit.passes.rewrite import bypass, only_consumer, replace_op
 
@@ -33,7 +34,8 @@ def _fuse_one(graph: Graph) -> Graph:
         if producer is None:
             continue
         quantization = graph[op.outputs[0]].quant
-        first = getattr(producer.attributes, "activation", "")
+        clamps = operator(producer.kind).clamps
+        first = getattr(producer.attributes, "activation", "") if clamps else ""
         activation = combined(first, op.kind, quantization) if first else None
         if activation is None:
             continue
