@@ -123,6 +123,9 @@ def strided_slice(draw: Draw, now: Current) -> None:
 
 
 def pack(draw: Draw, now: Current) -> None:
+    if len(now.shape) > 4:  # TFLM aborts on tensors of seven axes
+        slice_(draw, now)
+        return
     rank, count = len(now.shape) + 1, draw(st.integers(1, 3))
     axis = draw(st.integers(0, rank - 1))
     values = now.random.integers(-128, 128, now.shape).astype(np.int8)
