@@ -282,8 +282,7 @@ class Project:
         from tinykit.build.bounds import check_fit
         from tinykit.training.ladder import ladder, largest_that_fits, plan_text
 
-        if path.exists():
-            raise TinykitError(f"{path} exists; nothing was changed", "name another file")
+        _must_be_new(path)
         board = self.board()
 
         def check(plan: Plan) -> None:
@@ -313,18 +312,22 @@ class Project:
         from tinykit.training.plan import head_only
         from tinykit.training.search import Budget, search, searched_text
 
-        if path.exists():
-            raise TinykitError(f"{path} exists; nothing was changed", "name another file")
+        _must_be_new(path)
         graph, board = self.graph(), self.board()
         given = self.plan() or head_only()
         samples, targets = self._calibration(graph, given, ANALYSIS_SAMPLES)
         kept = Kept.open(self.build_dir / "search.json", graph, samples, targets, given.training)
+        one = self._calibration(graph, given, 1)
+
+        def cost(plan: Plan) -> Cost:
+            return self._cost(graph, plan, *one)
+
         contributions = kept.contributions(progress)
         found = search(
             graph,
             contributions,
             Budget(board.sram, board.flash, latency),
-            lambda plan: kept.cost(plan, board.name, self._cost),
+            lambda plan: kept.cost(plan, board.name, cost),
             optimizer=given.optimizer,
             training=given.training,
             seed=seed,
@@ -333,15 +336,15 @@ class Project:
         path.write_text(searched_text(found), encoding="utf-8")
         return self.override(plan=path), found
 
-    def _cost(self, plan: Plan) -> Cost:
+    def _cost(
+        self, graph: Graph, plan: Plan, samples: Array | None, labels: list[StepTarget] | None
+    ) -> Cost:
         """What firmware with such a plan takes: exact bytes and bounds, estimated instructions."""
         from tinykit.codegen.generate import compile_model, emit
         from tinykit.codegen.inventory import manifest
         from tinykit.schedule import instructions
         from tinykit.training.search import Cost
 
-        graph = self.graph()
-        samples, labels = self._calibration(graph, plan, 1)
         compiled = compile_model(graph, name=self.name, plan=plan, samples=samples, labels=labels)
         memory = self.memory(manifest(emit(compiled)))
         train = compiled.train
@@ -493,6 +496,12 @@ def _headed(project: Project) -> Graph:
     grows = head.grow_to is not None and project.config.plan.path is not None
     outputs, first = (head.outputs, head.classes) if grows else (head.classes, None)
     return replace_head(graph, outputs, x, first=first, seed=head.seed)
+
+
+def _must_be_new(path: Path) -> None:
+    """Raises TinykitError where a file would be overwritten."""
+    if path.exists():
+        raise TinykitError(f"{path} exists; nothing was changed", "name another file")
 
 
 def _identifier(text: str) -> str:
