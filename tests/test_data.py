@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tinykit.config import DataSection
-from tinykit.data import load_file, load_samples
+from tinykit.data import Coding, load_file, load_samples
 from tinykit.errors import UsageError
 from tinykit.ops.target import TargetForm
 
@@ -92,7 +92,7 @@ def test_calibration_falls_back_to_train(tmp_path: Path) -> None:
 
 def test_quantization_rounds_half_away_from_zero_and_saturates(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([[0.5, -0.5, 1.5, 1000.0, -1000.0, 0.25]], np.float32))
-    quantized = load_file(tmp_path / "a.npy").quantized((2, 3), scale=1.0, zero_point=3)
+    quantized = load_file(tmp_path / "a.npy").quantized([Coding((2, 3), "int8", 1.0, 3)])
     assert quantized.shape == (1, 2, 3)
     assert quantized.reshape(-1).tolist() == [4, 2, 5, 127, -128, 3]
 
@@ -100,13 +100,15 @@ def test_quantization_rounds_half_away_from_zero_and_saturates(tmp_path: Path) -
 def test_int8_is_taken_as_it_is(tmp_path: Path) -> None:
     x = np.array([[-128, 0, 127]], np.int8)
     np.save(tmp_path / "a.npy", x)
-    assert np.array_equal(load_file(tmp_path / "a.npy").quantized((3,), 0.1, 7), x)
+    assert np.array_equal(
+        load_file(tmp_path / "a.npy").quantized([Coding((3,), "int8", 0.1, 7)]), x
+    )
 
 
 def test_wrong_shape_names_both_shapes(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((2, 5), np.float32))
     with pytest.raises(UsageError, match=r"shape \[5\], the model's input \[2, 3\]"):
-        load_file(tmp_path / "a.npy").quantized((2, 3), 1.0, 0)
+        load_file(tmp_path / "a.npy").quantized([Coding((2, 3), "int8", 1.0, 0)])
 
 
 @pytest.mark.parametrize(

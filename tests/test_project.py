@@ -95,9 +95,9 @@ class CountingClient:
 def test_epochs_repeat_the_samples_in_order_and_close_the_accumulation(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.zeros((3, 2), np.int8), y=[2, 0, 1])
     project = Project.open(tmp_path, required=False)
-    port = type("Port", (), {"shape": (1, 2), "scale": 1.0, "zero_point": 0})()
+    port = type("Port", (), {"shape": (1, 2), "dtype": "int8", "scale": 1.0, "zero_point": 0})()
     client = CountingClient()
-    session = Session(client, type("Manifest", (), {"input": port, **KNOWN})())  # type: ignore[arg-type]
+    session = Session(client, type("Manifest", (), {"inputs": [port], **KNOWN})())  # type: ignore[arg-type]
     seen: list[tuple[int, int]] = []
     samples = project.samples("train", tmp_path / "a.npz")
     steps = session.train(

@@ -88,11 +88,13 @@ class ModelSection(_Section):
     """[model]: the network, a full int8 .tflite. `tinykit quantize` makes one of a Keras model.
     With input_rows the C takes its input row by row, from a camera for instance.
     head = {classes = N} replaces the last layer by a fresh one for the classes of [data]; further
-    keys: grow_to, names, seed."""
+    keys: grow_to, names, seed. output, a name or a number from 0: of a model with several outputs
+    this one alone, as `eval` and learning want it."""
 
     path: str | None = None
     input_rows: bool = False
     head: HeadSection | None = None
+    output: str | int | None = None
 
 
 class DataSection(_Section):

@@ -4,18 +4,44 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from tinykit.config import DataSection, Split
 from tinykit.errors import TinykitError, UsageError
+from tinykit.ir import Graph, Tensor
 from tinykit.ops.target import Target, TargetForm
+from tinykit.passes.ports import input_places
+
+
+class Coding(NamedTuple):
+    """How an input takes a sample, in bytes: real = scale * (code - zero_point)."""
+
+    shape: tuple[int, ...]
+    dtype: str  # "int8" or "uint8"
+    scale: float
+    zero_point: int
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> Coding:
+        return cls(tensor.shape, tensor.dtype, tensor.quant.scale0, tensor.quant.zero_point0)
+
+    @property
+    def size(self) -> int:
+        """Values of a sample, a byte each."""
+        return math.prod(self.shape)
+
+
+def codings(graph: Graph) -> list[Coding]:
+    """How the model takes a sample, for each of its inputs."""
+    return [Coding.of(place.tensor) for place in input_places(graph)]
 
 
 @dataclass(frozen=True)
@@ -109,27 +135,42 @@ class Samples:
             raise UsageError(f"{self.source}: y must be in 0 … 1 for {form.loss}")
         return form.quantized(values)
 
-    def quantized(
-        self, shape: tuple[int, ...], scale: float, zero_point: int
-    ) -> npt.NDArray[np.int8]:
-        """[n, *shape] int8 for a model input of `shape` (one sample, with a batch axis or without).
+    def quantized(self, inputs: Sequence[Coding]) -> npt.NDArray[Any]:
+        """[n, …] codes as the model takes them: of one input, in its shape and type; of several,
+        [n, 1, all values] int8, the bytes of each behind those of the one before.
 
         Real values become round(x / scale) + zero_point, saturated, in float32 as TFLite does it;
         int8 is taken as it is. Raises UsageError when the number of values per sample differs.
         """
-        per_sample = int(np.prod(self.x.shape[1:], dtype=np.int64))
-        if per_sample != int(np.prod(shape, dtype=np.int64)):
+        flat = self.x.reshape(len(self.x), -1)
+        if flat.shape[1] != sum(port.size for port in inputs):
+            wanted = " and ".join(str(list(port.shape)) for port in inputs)
             raise UsageError(
                 f"{self.source}: a sample has shape {list(self.x.shape[1:])}, "
-                f"the model's input {list(shape)}",
+                f"the model's input {wanted}",
                 "change the loader, or check that it belongs to this model",
             )
-        x = self.x.reshape(len(self.x), *shape)
+        parts, first = [], 0
+        for port in inputs:
+            parts.append(self._codes(flat[:, first : first + port.size], port))
+            first += port.size
+        if len(parts) == 1:
+            return np.ascontiguousarray(parts[0].reshape(len(flat), *inputs[0].shape))
+        return np.concatenate([part.view(np.int8) for part in parts], axis=1)[:, None]
+
+    def _codes(self, x: npt.NDArray[Any], port: Coding) -> npt.NDArray[Any]:
         if x.dtype == np.int8:
+            if port.dtype != "int8":
+                raise UsageError(
+                    f"{self.source}: x is int8, the model's input {port.dtype}",
+                    "give real values as float32",
+                )
             return np.ascontiguousarray(x)
-        real = (x.astype(np.float32) / np.float32(scale)).astype(np.float64)
+        limits = np.iinfo(port.dtype)
+        real = (x.astype(np.float32) / np.float32(port.scale)).astype(np.float64)
         rounded = np.copysign(np.floor(np.abs(real) + 0.5), real)  # half away from zero
-        return np.ascontiguousarray(np.clip(rounded + zero_point, -128, 127).astype(np.int8))
+        codes = np.clip(rounded + port.zero_point, limits.min, limits.max)
+        return codes.astype(np.dtype(port.dtype))
 
 
 def load_samples(data: DataSection, root: Path, split: Split) -> Samples:

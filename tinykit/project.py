@@ -135,8 +135,10 @@ class Project:
     def imported(self) -> Graph:
         """The model as its file has it."""
         from tinykit.importers import load_model
+        from tinykit.passes.ports import with_output
 
-        return load_model(self.model_path)
+        graph, wanted = load_model(self.model_path), self.config.model.output
+        return graph if wanted is None else with_output(graph, wanted)
 
     def graph(self) -> Graph:
         """The imported model, simplified, with the head that [model] wants."""
@@ -260,13 +262,13 @@ class Project:
         self, graph: Graph, plan: Plan, count: int
     ) -> tuple[Array | None, list[StepTarget] | None]:
         """Up to `count` of the project's samples, evenly spread; none without data."""
+        from tinykit.data import codings
         from tinykit.training.loss import form_of
 
         if not self.config.data.names("calibration"):
             return None, None
-        port = graph[graph.inputs[0]]
         samples = self.samples("calibration").spread(count)
-        quantized = samples.quantized(port.shape, port.quant.scale0, port.quant.zero_point0)
+        quantized = samples.quantized(codings(graph))
         return quantized, samples.targets(form_of(graph, plan.training), self.class_names())
 
     def preview(self) -> Manifest:
@@ -490,9 +492,9 @@ def _headed(project: Project) -> Graph:
                 f"{count}{shown}",
                 f"head = {{classes = {count}}}",
             )
-    port = graph[graph.inputs[0]]
-    chosen = samples.spread(HEAD_SAMPLES)
-    x = chosen.quantized(port.shape, port.quant.scale0, port.quant.zero_point0)
+    from tinykit.data import codings
+
+    x = samples.spread(HEAD_SAMPLES).quantized(codings(graph))
     grows = head.grow_to is not None and project.config.plan.path is not None
     outputs, first = (head.outputs, head.classes) if grows else (head.classes, None)
     return replace_head(graph, outputs, x, first=first, seed=head.seed)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from tinykit.data import Samples
+from tinykit.data import Coding, Samples
 from tinykit.errors import UsageError
 from tinykit.ops.target import Target
 
@@ -94,20 +94,21 @@ class Session:
     manifest: Manifest
 
     def quantize(self, samples: Samples) -> npt.NDArray[np.int8]:
-        """[n, …] int8 as the model's input wants them."""
-        port = self.manifest.input
-        return samples.quantized(port.shape, port.scale, port.zero_point)
+        """[n, …] the bytes that the model's input wants, as int8."""
+        ports = self.manifest.inputs
+        codings = [Coding(p.shape, p.dtype, p.scale, p.zero_point) for p in ports]
+        return samples.quantized(codings).view(np.int8)
 
     def infer(self, samples: Samples, progress: Progress | None = None) -> list[Inference]:
         """Run each sample through the model on the device."""
-        port, names = self.manifest.output, self.manifest.class_names
-        labels = samples.labels(names) if samples.classified else None
+        ports, names = self.manifest.outputs, self.manifest.class_names
+        labels = samples.labels(names) if samples.classified and len(ports) == 1 else None
         results = []
         for index, x in enumerate(self.quantize(samples)):
-            raw = self.client.infer(x).astype(np.float32)
-            outputs = (raw - np.float32(port.zero_point)) * np.float32(port.scale)
+            raw = self.client.infer(x).tobytes()
+            parts = [port.real(port.codes(raw)).reshape(-1) for port in ports]
             label = None if labels is None else int(labels[index])
-            results.append(Inference(outputs.reshape(-1), label, self.manifest.threshold))
+            results.append(Inference(np.concatenate(parts), label, self.manifest.threshold))
             if progress is not None:
                 progress(index + 1, len(samples))
         return results
@@ -118,6 +119,13 @@ class Session:
         A model that learns by mean squared error is held against values: those of the samples, or
         the samples themselves where it is an autoencoder.
         """
+        ports = self.manifest.outputs
+        if len(ports) > 1:
+            names = ", ".join(f"{i} ({port.name})" for i, port in enumerate(ports))
+            raise UsageError(
+                f"{self.manifest.name} has {len(ports)} outputs; accuracy is that of one",
+                f"choose it in tinykit.toml: [model] output; it has {names}",
+            )
         form = self.manifest.target.form if self.manifest.target else None
         reconstructs = form is not None and not form.given
         if not reconstructs and (samples.y is None or samples.classified):
@@ -143,8 +151,8 @@ class Session:
         """The values that the outputs should have, [n, outputs], in real units."""
         if reconstructs:
             port = self.manifest.input
-            codes = self.quantize(samples).reshape(len(samples), -1).astype(np.float32)
-            return (codes - np.float32(port.zero_point)) * np.float32(port.scale)
+            codes = [port.codes(x.tobytes()) for x in self.quantize(samples)]
+            return np.stack([port.real(values).reshape(-1) for values in codes])
         assert samples.y is not None
         values = samples.y.reshape(len(samples), -1).astype(np.float32)
         if samples.y.dtype == np.int8 and self.manifest.target is not None:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.measuring.models import shared_models
+from tinykit.data import Coding, load_file, noise
 from tinykit.data import Samples as Loaded
-from tinykit.data import load_file, noise
 from tinykit.errors import TinykitError, UsageError
 from tinykit.ir import Tensor
 from tinykit.ops.target import TargetForm
@@ -87,7 +87,7 @@ def _divided(found: Loaded, image: Tensor, classes: int) -> Samples:
     count = len(CHECKED)
     if len(found) <= count:
         raise UsageError(f"{found.source}: {len(found)} samples, more than {count} are needed")
-    x = found.quantized(image.shape[1:], image.quant.scale0, image.quant.zero_point0)
+    x = found.quantized([Coding.of(image)._replace(shape=image.shape[1:])])
     labels = [int(label) % classes for label in found.labels()]
     end = count + LEARNT
     return Samples(

@@ -18,7 +18,7 @@ from data import Split, Windows, calibration_samples, make_split
 from numpy.typing import NDArray
 
 from tinykit.codegen import Manifest, generate
-from tinykit.data import Samples
+from tinykit.data import Samples, codings
 from tinykit.importers import load_model
 from tinykit.ir import Graph
 from tinykit.training.plan import Plan
@@ -64,11 +64,7 @@ def generate_model(graph: Graph, split: Split, folder: Path, plan: Plan) -> Mani
 
 def int8_windows(windows: Windows, graph: Graph) -> NDArray[np.int8]:
     """[n, 1, 100, 6]: windows quantized as the model's input is."""
-    port = graph[graph.inputs[0]]
-    assert port.quantization is not None
-    samples = Samples(windows.x, windows.y.astype(np.int32), "data.py")
-    quantization = port.quantization
-    return samples.quantized(port.shape, quantization.scale[0], quantization.zero_point[0])
+    return Samples(windows.x, windows.y.astype(np.int32), "data.py").quantized(codings(graph))
 
 
 def make_factory_model(

@@ -43,5 +43,6 @@ def infer(
         if load is not None:
             session.load(load)
         results = session.infer(chosen, progress)
-        names = session.manifest.class_names
-    output.show(inference_report(results, names), json)
+        manifest = session.manifest
+    report = inference_report(results, manifest.class_names, manifest.outputs)
+    output.show(report, json)

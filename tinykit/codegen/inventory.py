@@ -20,11 +20,12 @@ from tinykit.codegen.sources import ModelSource
 from tinykit.ir import Tensor
 from tinykit.ops.registry import operator
 from tinykit.ops.update import trained_name
+from tinykit.passes.ports import input_places, output_places
 from tinykit.schedule import Program
 from tinykit.training.loss import target_form
 
 
-def _port(tensor: Tensor) -> Port:
+def _port(tensor: Tensor, offset: int = 0) -> Port:
     return Port(
         name=tensor.name,
         shape=tensor.shape,
@@ -32,6 +33,7 @@ def _port(tensor: Tensor) -> Port:
         scale=tensor.quant.scale0,
         zero_point=tensor.quant.zero_point0,
         bytes=tensor.bytes,
+        offset=offset,
     )
 
 
@@ -89,6 +91,8 @@ def manifest(source: ModelSource) -> Manifest:
         identity=source.identity.hex(),
         input=_port(graph[graph.inputs[0]]),
         output=_port(graph[graph.outputs[0]]),
+        inputs=tuple(_port(place.tensor, place.first) for place in input_places(graph)),
+        outputs=tuple(_port(place.tensor, place.first) for place in output_places(graph)),
         trains=train is not None,
         classes=(form.classes or None) if form is not None else None,
         class_names=compiled.class_names,

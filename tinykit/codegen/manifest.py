@@ -6,12 +6,16 @@ import json
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tinykit.errors import UsageError
+from tinykit.ir import Array
 from tinykit.ops.target import TargetForm
 
-FORMAT = 1
+FORMAT = 2
+Readable = bytes  # in Port, `bytes` is a field
 
 Role = Literal[
     "weights", "bias", "residual", "bias_residual", "momentum", "bias_momentum", "deviation",
@@ -24,7 +28,10 @@ class _Value(BaseModel):
 
 
 class Port(_Value):
-    """The model's input or output; `bytes` of `dtype`, real = scale * (value - zero_point)."""
+    """An input or output; `bytes` of `dtype`, real = scale * (value - zero_point).
+
+    offset: of one of several, in bytes, in the block that holds them.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -32,6 +39,16 @@ class Port(_Value):
     scale: float
     zero_point: int
     bytes: int
+    offset: int = 0
+
+    def codes(self, block: Readable) -> Array:
+        """Its codes, flat, out of the block that holds them."""
+        return np.frombuffer(block, np.dtype(self.dtype), self.bytes, self.offset)
+
+    def real(self, codes: Array) -> npt.NDArray[np.float32]:
+        """Values of the port's shape in real units, float32."""
+        values = codes.reshape(self.shape).astype(np.float32)
+        return (values - np.float32(self.zero_point)) * np.float32(self.scale)
 
 
 class TargetPort(_Value):
@@ -102,6 +119,8 @@ class Manifest(_Value):
     identity: str
     input: Port
     output: Port
+    inputs: tuple[Port, ...]  # the model's own, where they lie in `input`; one is `input` itself
+    outputs: tuple[Port, ...]
     trains: bool
     classes: int | None
     class_names: tuple[str, ...] = ()  # by number, where the data names them

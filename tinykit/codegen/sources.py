@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from tinykit.codegen.shared import arena_text
 from tinykit.ir import Tensor
 from tinykit.ops.target import TargetForm
 from tinykit.ops.update import is_state
+from tinykit.passes.ports import Place, input_places, output_places
 from tinykit.training.loss import target_form
 
 if TYPE_CHECKING:
@@ -140,8 +142,10 @@ def header_text(source: ModelSource) -> str:
         "#endif",
         "",
         *port_macros(p, "INPUT", graph[graph.inputs[0]]),
+        *_places(p, "INPUT", input_places(graph)),
         "",
         *port_macros(p, "OUTPUT", graph[graph.outputs[0]]),
+        *_places(p, "OUTPUT", output_places(graph)),
         "",
         f"#define {upper}_ARENA_BYTES {source.compiled.arena_bytes}",
         f"#define {upper}_INPUT_OFFSET {source.compiled.input_offset} /* in the arena */",
@@ -261,6 +265,20 @@ def source_text(source: ModelSource) -> str:
     if source.train is not None:
         parts += _training_functions(source, source.train)
     return "\n".join(parts) + "\n"
+
+
+def _places(prefix: str, role: str, places: Sequence[Place]) -> list[str]:
+    """Of several inputs or outputs: where each lies in their block, and its macros."""
+    lines: list[str] = []
+    for i, place in enumerate(places if len(places) > 1 else ()):
+        name = f"{role}_{i}"
+        lines += [
+            "",
+            f"/* {place.tensor.name} */",
+            f"#define {prefix.upper()}_{name}_OFFSET {place.first}",
+            *port_macros(prefix, name, place.tensor),
+        ]
+    return lines
 
 
 def _layout_checks(source: ModelSource) -> list[str]:

@@ -146,7 +146,7 @@ class HostModel:
     def _checked(self, sample: Array) -> Array:
         expected = self.manifest.input
         data = np.ascontiguousarray(sample)
-        if data.dtype != np.dtype(expected.dtype) or data.nbytes != expected.bytes:
+        if data.dtype not in (np.int8, np.dtype(expected.dtype)) or data.nbytes != expected.bytes:
             raise UsageError(
                 f"a sample of {self.manifest.name} is {expected.dtype}{list(expected.shape)}, "
                 f"got {data.dtype}{list(data.shape)}"

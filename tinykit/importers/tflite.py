@@ -19,6 +19,7 @@ from tinykit.importers.tflite_node import FULL_INT8, TfliteNode
 from tinykit.ir import Graph, Op, Tensor
 from tinykit.ops.registry import check_shapes, tflite_operators
 from tinykit.ops.registry import operator as find_operator
+from tinykit.passes.ports import single_ports
 
 
 def load_tflite(path: Path) -> Graph:
@@ -53,18 +54,17 @@ class _Importer:
         files = dict(zip(names, main.tensors, strict=True))
         inputs = [names[i] for i in main.inputs]
         outputs = [names[i] for i in main.outputs]
-        if len(inputs) != 1 or len(outputs) != 1:
-            raise ModelError(
-                f"the model has {len(inputs)} inputs and {len(outputs)} outputs; "
-                "supported is one of each"
-            )
-        shape, dynamic = files[inputs[0]].shape, files[inputs[0]].dynamic
-        if any(axis > 0 for axis in dynamic):
-            known = [-1 if i in dynamic else n for i, n in enumerate(shape)]
-            raise ModelError(
-                f"the input {inputs[0]} has shape {known}: only the batch may be unknown",
-                "export the model with every other dimension of its input fixed",
-            )
+        for ports, role in ((inputs, "inputs"), (outputs, "outputs")):
+            if not ports or len(set(ports)) < len(ports):
+                raise ModelError(f"the model's {role} are {ports or 'none'}")
+        for name in inputs:
+            shape, dynamic = files[name].shape, files[name].dynamic
+            if any(axis > 0 for axis in dynamic):
+                known = [-1 if i in dynamic else n for i, n in enumerate(shape)]
+                raise ModelError(
+                    f"the input {name} has shape {known}: only the batch may be unknown",
+                    "export the model with every other dimension of its input fixed",
+                )
         for index, operator in enumerate(main.operators):
             if operator.builtin == "CALL_ONCE":
                 self._call_once(operator, index)
@@ -77,10 +77,10 @@ class _Importer:
             node = self._node(operator, index, names, files)
             if node.builtin == "QUANTIZE" and files[node.inputs[0]].type == "FLOAT32":
                 node.expect(node.inputs[0] in inputs, "float input inside the model", FULL_INT8)
-                inputs = [node.output(("int8", "uint8")).name]
+                inputs[inputs.index(node.inputs[0])] = node.output(("int8", "uint8")).name
             elif node.builtin == "DEQUANTIZE":
                 node.expect(node.outputs[0] in outputs, "float output inside the model", FULL_INT8)
-                outputs = [node.input(0, ("int8", "uint8")).name]
+                outputs[outputs.index(node.outputs[0])] = node.input(0, ("int8", "uint8")).name
             else:
                 self._convert(node)
         return self._assemble(inputs, outputs)
@@ -172,11 +172,12 @@ class _Importer:
         for name in (*inputs, *outputs):
             if graph[name].dtype not in ("int8", "uint8"):
                 raise ModelError(f"{name} is {graph[name].dtype}, not int8", FULL_INT8)
-        if graph[inputs[0]].storage != "arena":
-            raise ModelError(f"the input {inputs[0]} is a constant")
-        if graph[inputs[0]].shape[0] != 1:
-            raise ModelError(
-                f"the input {inputs[0]} has shape {list(graph[inputs[0]].shape)}",
-                "export the model with batch size 1",
-            )
-        return check_shapes(graph)
+        for name in inputs:
+            if graph[name].storage != "arena":
+                raise ModelError(f"the input {name} is a constant")
+            if graph[name].shape[0] != 1:
+                raise ModelError(
+                    f"the input {name} has shape {list(graph[name].shape)}",
+                    "export the model with batch size 1",
+                )
+        return check_shapes(single_ports(graph))

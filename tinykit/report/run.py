@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tinykit.codegen.manifest import Port
 from tinykit.report.report import Column, JsonValue, Report, Table, numbers
 from tinykit.session import Accuracy, Deviation, Inference, TrainedStep
 
 SHOWN_STEPS = 20
+SHOWN_VALUES = 8
 
 
 def running_report(url: str) -> Report:
@@ -19,8 +21,15 @@ def running_report(url: str) -> Report:
     return Report({"url": url}, lines)
 
 
-def inference_report(results: Sequence[Inference], names: Sequence[str] = ()) -> Report:
-    """The predicted class of each sample, with the device's output for it."""
+def inference_report(
+    results: Sequence[Inference], names: Sequence[str] = (), ports: Sequence[Port] = ()
+) -> Report:
+    """The predicted class of each sample, with the device's output for it.
+
+    Of a model with several outputs (`ports`): their values, the first few of them in the table.
+    """
+    if len(ports) > 1:
+        return _values_report(results, ports)
     rows = tuple(
         (
             str(index),
@@ -40,6 +49,20 @@ def inference_report(results: Sequence[Inference], names: Sequence[str] = ()) ->
         for result in results
     ]
     return Report({"samples": data}, (table,))
+
+
+def _values_report(results: Sequence[Inference], ports: Sequence[Port]) -> Report:
+    rows, data = [], list[JsonValue]()
+    for index, result in enumerate(results):
+        found: dict[str, JsonValue] = {}
+        for port in ports:
+            values = result.outputs[port.offset : port.offset + port.bytes]
+            found[port.name] = [float(value) for value in values]
+            text = " ".join(f"{value:.4g}" for value in values[:SHOWN_VALUES])
+            rows.append((str(index), port.name, text + " …" * (len(values) > SHOWN_VALUES)))
+        data.append({"outputs": found})
+    columns = (*numbers("sample"), Column("output"), Column("values"))
+    return Report({"samples": data}, (Table(columns, tuple(rows)),))
 
 
 def accuracy_report(accuracy: Accuracy | Deviation, names: Sequence[str] = ()) -> Report:

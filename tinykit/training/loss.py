@@ -31,6 +31,11 @@ def loss_of(graph: Graph, training: Training | None = None) -> tuple[str, str]:
     training = training or Training()
     output = graph[graph.outputs[0]]
     producer = graph.producer(before_reshapes(graph, output.name))
+    if producer is not None and producer.kind == "join":
+        raise PlanError(
+            f"{graph.name} has {len(producer.inputs)} outputs; one can learn",
+            f"choose it in tinykit.toml: [model] output; it has {', '.join(producer.inputs)}",
+        )
     ending = BY_ENDING.get(producer.kind) if producer is not None else None
     if training.loss is None and ending is None and output.shape == graph[graph.inputs[0]].shape:
         raise PlanError(

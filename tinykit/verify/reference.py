@@ -141,7 +141,7 @@ def _step_values(step: StepLike, parameters_crc: int) -> tuple[tuple[str, str], 
 
 
 def _output_values(output: NDArray[np.int8]) -> tuple[tuple[str, str], ...]:
-    flat = output.reshape(-1)
+    flat = output.reshape(-1).view(np.int8)  # the bytes, as the device sends them
     shown = ", ".join(map(str, flat[:8])) + (", …" if flat.size > 8 else "")
     return (
         ("prediction", str(int(np.argmax(flat)))),
