@@ -140,7 +140,8 @@ class Samples:
         [n, 1, all values] int8, the bytes of each behind those of the one before.
 
         Real values become round(x / scale) + zero_point, saturated, in float32 as TFLite does it;
-        int8 is taken as it is. Raises UsageError when the number of values per sample differs.
+        int8 is taken as it is, byte for byte. Raises UsageError when the number of values per
+        sample differs.
         """
         flat = self.x.reshape(len(self.x), -1)
         if flat.shape[1] != sum(port.size for port in inputs):
@@ -160,12 +161,7 @@ class Samples:
 
     def _codes(self, x: npt.NDArray[Any], port: Coding) -> npt.NDArray[Any]:
         if x.dtype == np.int8:
-            if port.dtype != "int8":
-                raise UsageError(
-                    f"{self.source}: x is int8, the model's input {port.dtype}",
-                    "give real values as float32",
-                )
-            return np.ascontiguousarray(x)
+            return np.ascontiguousarray(x).view(np.dtype(port.dtype))
         limits = np.iinfo(port.dtype)
         real = (x.astype(np.float32) / np.float32(port.scale)).astype(np.float64)
         rounded = np.copysign(np.floor(np.abs(real) + 0.5), real)  # half away from zero

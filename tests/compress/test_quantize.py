@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tinykit.data import Samples, codings
 from tinykit.errors import ModelError
 from tinykit.importers import load_model
+from tinykit.ops.evaluate import evaluate
+from tinykit.passes.ports import input_places, output_places
 
 keras = pytest.importorskip("keras", reason="pip install 'tinykit-mcu[tensorflow]'")
 
@@ -188,3 +191,31 @@ def test_quantizing_writes_nothing_to_stderr(model: Any, tmp_path: Path) -> None
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stderr == ""
     assert (tmp_path / "out.tflite").stat().st_size > 1000
+
+
+def test_several_inputs_and_outputs(tmp_path: Path) -> None:
+    """In Keras's order, as blocks: two views of one thing, where it is and what it is."""
+    keras.utils.set_random_seed(2)
+    first, second = keras.Input((6,), name="z_first"), keras.Input((4, 2), name="a_second")
+    both = keras.layers.Concatenate()([first, keras.layers.Flatten()(second)])
+    where = keras.layers.Dense(5, name="where")(both)
+    what = keras.layers.Dense(3, activation="softmax", name="what")(both)
+    model = keras.Model([first, second], [where, what])
+    x = np.random.default_rng(0).normal(0, 1, (120, 14)).astype(np.float32)
+    out = tmp_path / "two.tflite"
+    report = quantize(model, x, out)
+    assert report.agreement > 0.9
+    graph = load_model(out)
+    assert [place.tensor.shape for place in input_places(graph)] == [(1, 6), (1, 4, 2)]
+    assert [place.tensor.shape for place in output_places(graph)] == [(1, 5), (1, 3)]
+    codes = Samples(x, None, "x").quantized(codings(graph))
+    expected = [np.array(y) for y in model([x[:, :6], x[:, 6:].reshape(-1, 4, 2)])]
+    for i in range(20):
+        block = evaluate(graph, {graph.inputs[0]: codes[i]})[graph.outputs[0]][0]
+        for place, real in zip(output_places(graph), expected, strict=True):
+            quant = place.tensor.quant
+            found = block[place.first : place.first + place.tensor.size].astype(float)
+            error = (found - quant.zero_point0) * quant.scale0 - real[i]
+            assert np.abs(error).max() < 0.1
+    with pytest.raises(ModelError, match="has 2 outputs; labels are for one"):
+        quantize(model, x, out, labels=np.zeros(120))

@@ -21,6 +21,7 @@ from tinykit.importers.keras import (
     checked_samples,
     convert,
     import_tensorflow,
+    input_parts,
     open_keras,
     quiet,
 )
@@ -99,6 +100,11 @@ def quantize(
     calibration = checked_samples(opened, samples)
     if test is None and labels is not None:
         test = (samples, labels)
+    if test is not None and len(opened.outputs) > 1:
+        raise ModelError(
+            f"model `{opened.name}` has {len(opened.outputs)} outputs; labels are for one",
+            "give samples without labels, then choose an output: [model] output in tinykit.toml",
+        )
     x = calibration if test is None else checked_samples(opened, test[0])
     y = None if test is None else _checked_labels(test[1], len(x))
     float_bytes, int8_bytes = convert(opened, None), convert(opened, calibration)
@@ -108,18 +114,18 @@ def quantize(
     except OSError as error:
         raise TinykitError(f"{out}: cannot be written: {error.strerror}") from None
 
-    before, after = _Runner(float_bytes), _Runner(int8_bytes)
-    predictions = [(int(np.argmax(before(row))), int(np.argmax(after(row)))) for row in x]
-    floats, ints = np.asarray(predictions, dtype=np.int64).T
+    runs = before, after = _Runner(float_bytes), _Runner(int8_bytes)
+    # [samples, outputs]: the place of the largest value of each output
+    floats, ints = (np.array([[int(np.argmax(y)) for y in run(row)] for row in x]) for run in runs)
     return QuantizationReport(
         out=out,
         bytes_float=len(float_bytes),
         bytes_int8=len(int8_bytes),
         samples=len(calibration),
         layers=_layer_errors(before, after, calibration[:COMPARED_SAMPLES]),
-        agreement=float(np.mean(floats == ints)),
-        accuracy_float=None if y is None else float(np.mean(floats == y)),
-        accuracy_int8=None if y is None else float(np.mean(ints == y)),
+        agreement=float(np.mean((floats == ints).all(axis=1))),
+        accuracy_float=None if y is None else float(np.mean(floats[:, 0] == y)),
+        accuracy_int8=None if y is None else float(np.mean(ints[:, 0] == y)),
         evaluated=len(x),
     )
 
@@ -145,8 +151,8 @@ class _Runner:
             )
             self._interpreter.allocate_tensors()
         self._tensors = {d["index"]: d for d in self._interpreter.get_tensor_details()}
-        self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
+        self._inputs = self._interpreter.get_input_details()
+        self._outputs = [d["index"] for d in self._interpreter.get_output_details()]
         self.operators: list[tuple[str, int]] = [
             (d["op_name"], d["outputs"][0]) for d in self._interpreter._get_ops_details()
         ]
@@ -159,16 +165,18 @@ class _Runner:
     def name(self, index: int) -> str:
         return str(self._tensors[index]["name"])
 
-    def __call__(self, sample: FloatArray) -> FloatArray:
-        """The model's output for one sample, in real values."""
-        scale, zero_point = self.scale(self._input)
-        value = sample[None]
-        if scale:
-            steps = np.rint(value / np.float32(scale)) + zero_point
-            value = np.clip(steps, -128, 127).astype(np.int8)
-        self._interpreter.set_tensor(self._input, value)
+    def __call__(self, sample: FloatArray) -> list[FloatArray]:
+        """The model's outputs for one sample, in real values."""
+        shapes = [tuple(d["shape"][1:]) for d in self._inputs]
+        for details, part in zip(self._inputs, input_parts(sample, shapes), strict=True):
+            scale, zero_point = self.scale(details["index"])
+            value: npt.NDArray[Any] = part
+            if scale:
+                steps = np.rint(part / np.float32(scale)) + zero_point
+                value = np.clip(steps, -128, 127).astype(np.int8)
+            self._interpreter.set_tensor(details["index"], value)
         self._interpreter.invoke()
-        return self.read(self._output)
+        return [self.read(index) for index in self._outputs]
 
     def read(self, index: int) -> FloatArray:
         """A tensor of the last run, in real values."""

@@ -6,11 +6,12 @@ the file descriptor of stderr is kept from the user, and shown only as part of a
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,18 +93,18 @@ def open_keras(model: str | Path | keras.Model) -> keras.Model:
 
 
 def checked_samples(model: keras.Model, samples: npt.ArrayLike) -> FloatArray:
-    """[n, …] float32 that the model takes. Raises ModelError when number, shape or values don't."""
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ModelError(
-            f"model `{model.name}` has {len(model.inputs)} inputs and {len(model.outputs)} outputs",
-            "tinykit runs models with one input and one output",
-        )
-    expected = tuple(model.inputs[0].shape[1:])
-    if None in expected:
-        raise ModelError(
-            f"model `{model.name}` has an input of unknown size {list(expected)}",
-            "give keras.Input every dimension but the batch",
-        )
+    """[n, …] float32 that the model takes; [n, all values] for several inputs, in their order.
+
+    Raises ModelError when number, shape or values don't fit.
+    """
+    for shape in input_shapes(model):
+        if None in shape:
+            raise ModelError(
+                f"model `{model.name}` has an input of unknown size {list(shape)}",
+                "give keras.Input every dimension but the batch",
+            )
+    shapes = input_shapes(model)
+    expected = shapes[0] if len(shapes) == 1 else (sum(map(math.prod, shapes)),)
     values = np.asarray(samples)
     if values.dtype.kind != "f" or values.shape[1:] != expected or not len(values):
         raise ModelError(
@@ -114,6 +115,18 @@ def checked_samples(model: keras.Model, samples: npt.ArrayLike) -> FloatArray:
     if not np.isfinite(values).all():
         raise ModelError("samples hold NaN or infinite values", "mend the data loader")
     return values.astype(np.float32)
+
+
+def input_shapes(model: keras.Model) -> list[tuple[int, ...]]:
+    """Of each input, without the batch."""
+    return [tuple(tensor.shape[1:]) for tensor in model.inputs]
+
+
+def input_parts(sample: FloatArray, shapes: Sequence[tuple[int, ...]]) -> list[FloatArray]:
+    """What each input gets of one sample, with a batch of 1."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+    parts = np.split(sample.reshape(-1), ends)
+    return [part.reshape(1, *shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def keras_to_tflite(model: str | Path | keras.Model, samples: npt.ArrayLike) -> bytes:
@@ -130,16 +143,23 @@ def convert(model: keras.Model, samples: FloatArray | None) -> bytes:
     tf = import_tensorflow()
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    shape = (1, *model.inputs[0].shape[1:])
+    shapes = input_shapes(model)
+    names = ["input"] if len(shapes) == 1 else [f"input_{i}" for i in range(len(shapes))]
     try:
         with quiet():
-            signature = [tf.TensorSpec(shape, tf.float32, name="input")]
-            call = tf.function(lambda x: model(x, training=False), input_signature=signature)
+            signature = [
+                tf.TensorSpec((1, *shape), tf.float32, name=name)
+                for shape, name in zip(shapes, names, strict=True)
+            ]
+            call = tf.function(
+                lambda *x: model(x[0] if len(x) == 1 else list(x), training=False),
+                input_signature=signature,
+            )
             frozen = convert_variables_to_constants_v2(call.get_concrete_function())
             converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
             if samples is not None:
                 converter.optimizations = [tf.lite.Optimize.DEFAULT]
-                converter.representative_dataset = lambda: ([x[None]] for x in samples)
+                converter.representative_dataset = lambda: (input_parts(x, shapes) for x in samples)
                 converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
                 converter.inference_input_type = tf.int8
                 converter.inference_output_type = tf.int8

@@ -10,6 +10,7 @@ from tinykit.ir import Graph, Op, Tensor
 from tinykit.ops.registry import operator
 from tinykit.passes import shrink, simplify
 from tinykit.passes.explain import PassEffect, Work, explain, work
+from tinykit.passes.ports import input_places, output_places
 from tinykit.report.report import Column, JsonValue, Report, Table, numbers
 from tinykit.schedule import Program, schedule
 from tinykit.units import format_size
@@ -71,8 +72,8 @@ def inspect_report(
     program = schedule(graph)
     costs = layer_costs(program)
     flash = sum(t.bytes for t in graph.tensors.values() if t.storage not in OUTSIDE)
-    inputs = [graph[name] for name in graph.inputs]
-    outputs = [graph[name] for name in graph.outputs]
+    inputs = [place.tensor for place in input_places(graph)]
+    outputs = [place.tensor for place in output_places(graph)]
     parts: list[Table | str] = [
         f"{graph.name}: {before.ops} operators, {len(graph.ops)} after passes",
         *(f"input  {_tensor(tensor)}" for tensor in inputs),
