@@ -237,7 +237,7 @@ def source_text(source: ModelSource) -> str:
         image = wrapped([str(byte) for byte in state.initial])
         parts += [
             f"static _Alignas(8) uint8_t {p}_state_block[{upper}_STATE_BYTES];",
-            f"static const _Alignas(4) uint8_t {p}_initial_state[{upper}_STATE_BYTES] = {{\n"
+            f"static const uint8_t {p}_initial_state[{upper}_STATE_BYTES] = {{\n"
             f"{image}\n}};",
         ]
     parts += ["", *source.constants.definitions, ""]
@@ -250,7 +250,11 @@ def source_text(source: ModelSource) -> str:
         return "\n".join([*parts, *source.rows.functions(output)]) + "\n"
     init = f"    tk_parameters_reset(&{p}_parameter_set);" if source.train is not None else ""
     if state.size:
-        init = f"    __builtin_memcpy({p}_state_block, {p}_initial_state, {upper}_STATE_BYTES);"
+        init = (
+            f"    const uint8_t *initial = {p}_initial_state;\n"
+            '    __asm__("" : "+r"(initial)); /* else a table becomes instructions, or is left out */\n'
+            f"    __builtin_memcpy({p}_state_block, initial, {upper}_STATE_BYTES);"
+        )
     parts += [
         f"void {p}_init(void)\n{{\n{init}\n}}" if init else f"void {p}_init(void) {{}}",
         "",
