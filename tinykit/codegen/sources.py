@@ -252,7 +252,7 @@ def source_text(source: ModelSource) -> str:
     if state.size:
         init = (
             f"    const uint8_t *initial = {p}_initial_state;\n"
-            '    __asm__("" : "+r"(initial)); /* else a table becomes instructions, or is left out */\n'
+            '    __asm__("" : "+r"(initial)); /* no table to fold */\n'
             f"    __builtin_memcpy({p}_state_block, initial, {upper}_STATE_BYTES);"
         )
     parts += [
