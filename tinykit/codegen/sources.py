@@ -237,8 +237,7 @@ def source_text(source: ModelSource) -> str:
         image = wrapped([str(byte) for byte in state.initial])
         parts += [
             f"static _Alignas(8) uint8_t {p}_state_block[{upper}_STATE_BYTES];",
-            f"static const uint8_t {p}_initial_state[{upper}_STATE_BYTES] = {{\n"
-            f"{image}\n}};",
+            f"static const uint8_t {p}_initial_state[{upper}_STATE_BYTES] = {{\n{image}\n}};",
         ]
     parts += ["", *source.constants.definitions, ""]
     parts += _layout_checks(source)
