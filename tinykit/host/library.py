@@ -17,6 +17,7 @@ import numpy as np
 from tinykit.codegen.manifest import Manifest
 from tinykit.errors import BuildError, LinkError, UsageError
 from tinykit.ir import Array
+from tinykit.link.messages import Change
 from tinykit.ops.target import Target
 from tinykit.resources import resource_path
 
@@ -26,7 +27,7 @@ SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a training step answers; loss is in nats, before the update."""
+    """What a training step answers (tk_step in tinykit.h); loss is in nats, before the update."""
 
     status: int
     prediction: int
@@ -35,6 +36,7 @@ class StepResult:
     saturations: int
     skipped: int
     updated: int
+    saturated: int
 
 
 class _Step(ctypes.Structure):
@@ -46,6 +48,15 @@ class _Step(ctypes.Structure):
         ("saturations", ctypes.c_uint32),
         ("skipped", ctypes.c_uint32),
         ("updated", ctypes.c_uint32),
+        ("saturated", ctypes.c_uint32),
+    )
+
+
+class _Change(ctypes.Structure):
+    _fields_ = (
+        ("updated", ctypes.c_uint32),
+        ("moved", ctypes.c_uint64),
+        ("magnitude", ctypes.c_uint64),
     )
 
 
@@ -111,6 +122,7 @@ class HostModel:
             self._function(name).restype = ctypes.POINTER(ctypes.c_int8)
         if self.manifest.trains:
             self._function("train").restype = _Step
+            self._function("change").restype = _Change
             self._function("parameters").restype = ctypes.POINTER(ctypes.c_uint8)
             self._function("save").restype = ctypes.c_size_t
         self.trace(-1)
@@ -201,6 +213,11 @@ class HostModel:
     def apply(self) -> None:
         """End an accumulation early."""
         self._function("apply")()
+
+    def changes(self) -> tuple[Change, ...]:
+        """What the last step did to each trained tensor, biases first."""
+        told = map(self._function("change"), range(len(self.manifest.trained)))
+        return tuple(Change(x.updated, x.moved, x.magnitude) for x in told)
 
     def parameters(self) -> bytes:
         """The block of trained parameters, laid out as the manifest says."""
