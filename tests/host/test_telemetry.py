@@ -105,7 +105,9 @@ def test_what_changed_is_what_the_plan_says(tmp_path: Path) -> None:
     made, samples = compiled({})
     manifest = write(made, tmp_path)
     graph = made.infer.graph
-    layers = [op for op in graph.ops if op.kind in ("conv2d", "depthwise_conv2d", "fully_connected")]
+    layers = [
+        op for op in graph.ops if op.kind in ("conv2d", "depthwise_conv2d", "fully_connected")
+    ]
     learning = layers[-4:]
     names = {p.name.rsplit("/", 1)[0] for p in manifest.trained}
     assert names == {op.name for op in learning}
