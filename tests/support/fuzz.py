@@ -6,9 +6,9 @@ Graph n comes from seed n alone. Its operators come from tests/support/random_*.
 function for each operator, with dead and equal channels planted in every second one. The passes
 run as for any build; what is left is scheduled as a build does it, under a budget of SRAM, cut into
 segments at random, or fed row by row, and emitted. The schedules are replayed byte by byte, and
-after each step of the generated C every byte that nothing needs is overwritten. Many graphs go into one program, which is linked
-with the kernels (compiled once) of each instruction set that this machine can stand in for, all
-under address and undefined-behaviour sanitizers.
+after each step of the generated C every byte that nothing needs is overwritten. Many graphs go into
+one program, which is linked with the kernels (compiled once) of each instruction set that this
+machine can stand in for, all under address and undefined-behaviour sanitizers.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,13 +83,22 @@ def host_compiler() -> list[str]:
     return [sys.executable, "-m", "ziglang", "cc"]
 
 
-def build_library(generated: Path, manifest: Manifest, sanitize: bool = False) -> Path:
-    """Compile into generated/host/, once for each text of sources and flags."""
+def build_library(
+    generated: Path,
+    manifest: Manifest,
+    sanitize: bool = False,
+    flags: Sequence[str] = (),
+    compiler: Sequence[str] = (),
+) -> Path:
+    """Compile into generated/host/, once for each text of sources and flags.
+
+    flags: more of them, which win over FLAGS; compiler: a command instead of host_compiler()
+    """
     runtime = resource_path("firmware") / "lib" / "tinykit"
     sources = [generated / f"{manifest.name}.c", *sorted((runtime / "src").glob("*.c"))]
     headers = [*sorted((runtime / "src").glob("*.h")), *sorted(runtime.glob("include/*/*.h"))]
-    flags = [*FLAGS, *(SANITIZE if sanitize else ())]
-    compiler = host_compiler()
+    flags = [*FLAGS, *(SANITIZE if sanitize else ()), *flags]
+    compiler = list(compiler) or host_compiler()
     digest = hashlib.sha256(repr((compiler, flags)).encode())
     for path in (*sources, *headers, generated / f"{manifest.name}.h"):
         digest.update(path.read_bytes())
@@ -111,9 +121,15 @@ def build_library(generated: Path, manifest: Manifest, sanitize: bool = False) -
 class HostModel:
     """A generated model on the host; every instance has its own memory."""
 
-    def __init__(self, generated: Path, sanitize: bool = False) -> None:
-        self.manifest = Manifest.load(generated)
-        self.library_path = library = build_library(generated, self.manifest, sanitize)
+    def __init__(
+        self,
+        generated: Path,
+        sanitize: bool = False,
+        flags: Sequence[str] = (),
+        compiler: Sequence[str] = (),
+    ) -> None:
+        self.manifest = manifest = Manifest.load(generated)
+        self.library_path = library = build_library(generated, manifest, sanitize, flags, compiler)
         # The loader shares a library that is opened twice: a copy gives own memory.
         with tempfile.NamedTemporaryFile(suffix=".so") as private:
             shutil.copyfile(library, private.name)

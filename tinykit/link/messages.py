@@ -199,7 +199,8 @@ class Telemetry:
         if len(payload) < head.size or (len(payload) - head.size) % entry.size:
             raise LinkError(f"the device's reply to TELEMETRY has {len(payload)} bytes")
         changes = tuple(Change(*values) for values in entry.iter_unpack(payload[head.size :]))
-        return cls(*head.unpack_from(payload), changes)
+        step, saturated, cycles, trained = head.unpack_from(payload)
+        return cls(step, saturated, cycles, trained, changes)
 
 
 @dataclass(frozen=True)
