@@ -3,7 +3,7 @@
 A small network with convolutions, depthwise ones, a residual and a dense layer trains 20 steps with
 momentum, stochastic rounding and accumulation: layer by layer, streamed, and with every tensor in a
 place of its own; by the compilers of this machine at each level, with each instruction set that it
-can stand in for; and as firmware on emulated cores from the Cortex-M0+ to the Cortex-M55. Parameters,
+can stand in for; and as firmware on emulated cores from Cortex-M0+ to Cortex-M55. Parameters,
 losses and the trainer's state must be equal, byte for byte. Then it is shown which functions of the
 runtime use floats at all: those of scalars.
 """

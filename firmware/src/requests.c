@@ -349,7 +349,7 @@ static tk_link_reply perform_training(tk_link *link, uint8_t kind, uint32_t leng
     (void)link;
     (void)length;
     return refuse(kind >= TK_LINK_TRAIN && kind <= TK_LINK_TELEMETRY ? TK_LINK_UNSUPPORTED
-                                                                : TK_LINK_UNKNOWN);
+                                                                     : TK_LINK_UNKNOWN);
 }
 #endif
 
