@@ -117,6 +117,7 @@ def _model_tools() -> tuple[Check, ...]:
         _package(group, reference, "a second opinion on inference", "'tinykit-mcu[runtime]'"),
         _package(group, "tflite-micro", "the golden reference of the tests", "'tinykit-mcu[dev]'"),
         _package(group, "matplotlib", "pictures", "'tinykit-mcu[plot]'"),
+        _package(group, "tensorboardX", "train --log", "'tinykit-mcu[tensorboard]'"),
     )
 
 

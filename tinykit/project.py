@@ -452,20 +452,31 @@ class Project:
         )
 
     @contextmanager
-    def connect(self, firmware: Path | None = None) -> Iterator[Session]:
-        """Firmware running (or the board at a port), and a session with it."""
+    def connect(self, firmware: Path | None = None, count: bool = False) -> Iterator[Session]:
+        """Firmware running (or the board at a port), and a session with it.
+
+        count: instructions, where the target can
+        """
         from tinykit.link import Client
         from tinykit.session import Session
 
         manifest, baudrate = self.manifest(), self.board().uart.baud
         elf = firmware or (self.firmware_dir / "firmware.elf")
         with (
-            self.start(firmware) as target,
+            self.start(firmware, count and self._counts()) as target,
             Client(
                 target.url, manifest, baudrate=baudrate, elf=elf if elf.exists() else None
             ) as client,
         ):
-            yield Session(client, manifest)
+            yield Session(client, manifest, target.instructions)
+
+    def _counts(self) -> bool:
+        """Whether instructions can be counted where the project says that firmware runs."""
+        from tinykit.targets import default_target
+
+        target = self.config.target
+        name = target.name or ("serial" if target.port else default_target(self.board()))
+        return name == "unicorn" or (name == "qemu" and shutil.which("gcc") is not None)
 
 
 @cache

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tinykit.codegen.manifest import Manifest
     from tinykit.host import HostModel
     from tinykit.link import Client
+    from tinykit.telemetry import StepLog
     from tinykit.verify import VerifyResult
 
 Progress = Callable[[int, int], None]  # how many are done, of how many
@@ -88,10 +89,14 @@ class TrainedStep:
 
 @dataclass(frozen=True)
 class Session:
-    """A client connected to a device that runs the model of this manifest."""
+    """A client connected to a device that runs the model of this manifest.
+
+    instructions: of each inference and step so far, where the target counts them
+    """
 
     client: Client
     manifest: Manifest
+    instructions: Callable[[], list[int]] = list
 
     def quantize(self, samples: Samples) -> npt.NDArray[np.int8]:
         """[n, …] the bytes that the model's input wants, as int8."""
@@ -161,11 +166,16 @@ class Session:
         return values
 
     def train(
-        self, samples: Samples, epochs: int = 1, progress: Progress | None = None
+        self,
+        samples: Samples,
+        epochs: int = 1,
+        progress: Progress | None = None,
+        log: StepLog | None = None,
     ) -> list[TrainedStep]:
         """One step on the device for each labelled sample, in order, `epochs` times over.
 
-        An accumulation that the last sample left open is applied.
+        An accumulation that the last sample left open is applied. `log` gets every step as it is
+        done.
         """
         x, targets = self.quantize(samples), self._targets(samples)
         steps = []
@@ -173,6 +183,10 @@ class Session:
             target = targets[done % len(x)]
             step = self.client.train(x[done % len(x)], target)
             label = target if isinstance(target, int) else None
+            if log is not None:
+                counts = self.instructions()
+                count = counts[-1] if counts else None
+                log.add(step, self.client.telemetry(), label=label, instructions=count)
             steps.append(
                 TrainedStep(
                     label,

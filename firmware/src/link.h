@@ -31,6 +31,7 @@ typedef struct {
     uint32_t cycles;       /* of the last inference or step; 0 where the core has no counter */
     uint32_t step;         /* as the last training step said; 0 after RESET and LOAD */
     uint32_t saturations;  /* likewise */
+    uint32_t saturated;    /* likewise: in that step alone */
     uint32_t dropped;      /* frames cut, damaged or too long */
     uint32_t repeated;     /* requests answered again from store */
     int32_t trace_last;

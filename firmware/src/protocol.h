@@ -41,6 +41,7 @@ enum {
     TK_LINK_READ_SAVED = 0x23,       /* u32 offset, u32 length -> bytes */
     TK_LINK_WRITE_SAVED = 0x24,      /* u32 offset, bytes -> */
     TK_LINK_LOAD = 0x25,             /* u32 length, u32 crc of what was written -> */
+    TK_LINK_TELEMETRY = 0x28,        /* u32 first tensor -> messages.py: Telemetry */
     TK_LINK_TRACE = 0x30,            /* i32 last operator (-1: off) -> u32 crc of the last run */
     TK_LINK_REPLY = 0x80,            /* bit set in the kind of every reply */
     TK_LINK_FAULT = 0xFF,            /* unasked: u32 exception, u32 pc, u32 cfsr */

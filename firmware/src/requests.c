@@ -204,10 +204,42 @@ static tk_link_reply train(tk_link *link, uint32_t length) {
     if (step.status == TK_OK) {
         link->step = step.step;
         link->saturations = step.saturations;
+        link->saturated = step.saturated;
     }
     tk_link_reply reply = done(28);
     reply.status = step.status == TK_OK ? TK_LINK_OK : TK_LINK_MODEL;
     return reply;
+}
+
+static void put64(uint8_t *p, uint64_t value) {
+    tk_put32(p, (uint32_t)value);
+    tk_put32(p + 4, (uint32_t)(value >> 32));
+}
+
+/* The last step, and what it did to trained tensors from a number on: as many as fit. */
+static tk_link_reply telemetry(tk_link *link, uint32_t length) {
+    enum { HEAD = 16, ENTRY = 20 };
+    uint8_t *payload = tk_link_payload(link);
+    if (length != 4) {
+        return refuse(TK_LINK_LENGTH);
+    }
+    const uint32_t first = tk_get32(payload);
+    if (first > TK_MODEL_TRAINED) {
+        return refuse(TK_LINK_RANGE);
+    }
+    tk_put32(payload, link->step);
+    tk_put32(payload + 4, link->saturated);
+    tk_put32(payload + 8, link->cycles);
+    tk_put32(payload + 12, TK_MODEL_TRAINED);
+    uint32_t size = HEAD;
+    for (uint32_t i = first; i < TK_MODEL_TRAINED && size + ENTRY <= TK_LINK_PAYLOAD; i++) {
+        const tk_change change = tk_model_change(i);
+        tk_put32(payload + size, change.updated);
+        put64(payload + size + 4, change.moved);
+        put64(payload + size + 12, change.magnitude);
+        size += ENTRY;
+    }
+    return reading(size);
 }
 
 /* ---- what was learnt ---- */
@@ -267,6 +299,7 @@ static tk_link_reply load(tk_link *link, uint32_t length) {
     }
     link->step = 0;
     link->saturations = 0;
+    link->saturated = 0;
     return done(0);
 }
 
@@ -283,6 +316,7 @@ static tk_link_reply perform_training(tk_link *link, uint8_t kind, uint32_t leng
         tk_model_init();
         link->step = 0;
         link->saturations = 0;
+        link->saturated = 0;
         link->holds = TK_HOLDS_NOTHING;
         return done(0);
     case TK_LINK_READ_PARAMETERS:
@@ -304,6 +338,8 @@ static tk_link_reply perform_training(tk_link *link, uint8_t kind, uint32_t leng
         return write_some(link, length, stage(), TK_MODEL_SAVE_BYTES);
     case TK_LINK_LOAD:
         return load(link, length);
+    case TK_LINK_TELEMETRY:
+        return telemetry(link, length);
     default:
         return refuse(TK_LINK_UNKNOWN);
     }
@@ -312,8 +348,8 @@ static tk_link_reply perform_training(tk_link *link, uint8_t kind, uint32_t leng
 static tk_link_reply perform_training(tk_link *link, uint8_t kind, uint32_t length) {
     (void)link;
     (void)length;
-    return refuse(kind >= TK_LINK_TRAIN && kind <= TK_LINK_LOAD ? TK_LINK_UNSUPPORTED
-                                                                : TK_LINK_UNKNOWN);
+    return refuse(kind >= TK_LINK_TRAIN && kind <= TK_LINK_TELEMETRY ? TK_LINK_UNSUPPORTED
+                                                                     : TK_LINK_UNKNOWN);
 }
 #endif
 

@@ -56,6 +56,7 @@ def write_scratch(
     trains: bool = True,
     seed: int = 1,
     scratch_bytes: int = 0,
+    trained: int = 2,
 ) -> Scratch:
     """Writes tinykit_model.h and the model's C source into `directory`.
 
@@ -98,6 +99,7 @@ def write_scratch(
 #define TK_MODEL_PARAMETER_BYTES {outputs * (4 + HIDDEN)}
 #define TK_MODEL_SAVE_BYTES {outputs * (4 + HIDDEN) + 16}
 #define TK_MODEL_TARGET_BYTES 0
+#define TK_MODEL_TRAINED {trained}
 #define TK_MODEL_OP_COUNT {len(OPS)}
 #define SCRATCH_HIDDEN {HIDDEN}
 #if {scratch_bytes}
@@ -112,6 +114,7 @@ void tk_model_apply(void);
 const uint8_t *tk_model_parameters(void);
 size_t tk_model_save(uint8_t *out, size_t n);
 tk_status tk_model_load(const uint8_t *in, size_t n);
+tk_change tk_model_change(uint32_t tensor);
 """)
     return Scratch(directory, name, identity.hex(), inputs, outputs, trains)
 

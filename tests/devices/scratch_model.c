@@ -95,7 +95,12 @@ tk_step tk_model_train(const tk_target *target) {
     step.saturations = scratch_steps / 2;
     step.skipped = scratch_steps / 3;
     step.updated = OUTPUTS;
+    step.saturated = scratch_steps % 2 == 0;
     return step;
+}
+
+tk_change tk_model_change(uint32_t tensor) {
+    return (tk_change){OUTPUTS + tensor, 1ull << 40 | tensor, 3ull << 33 | scratch_steps};
 }
 
 void tk_model_apply(void) {

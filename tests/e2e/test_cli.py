@@ -6,6 +6,7 @@ trained the model: right answers before learning are few, and after it nearly al
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -146,11 +147,21 @@ def test_size_is_what_build_said_and_what_the_plan_said(project: Path) -> None:
 
 
 def test_training_on_the_device_teaches_it_the_users_classes(project: Path) -> None:
-    arguments = ("--eval", "test", "--epochs", "2", "--save", "learnt.bin")
+    arguments = ("--eval", "test", "--epochs", "2", "--save", "learnt.bin", "--log", "log")
     result = report(project, "train", *arguments)
     assert result["before"]["accuracy"] < 0.6
     assert result["after"]["accuracy"] > 0.85
     assert len(result["steps"]) == 200
+    with (project / "log" / "steps.csv").open() as file:
+        logged = list(csv.DictReader(file))
+    assert [float(row["loss"]) for row in logged] == [step["loss"] for step in result["steps"]]
+    assert [row["step"] for row in logged] == [str(n) for n in range(1, 201)]
+    assert all(int(row["instructions"]) > 1000 for row in logged)
+    assert all(any(float(row[key]) > 0 for row in logged) for key in logged[0] if "/" in key)
+    assert list((project / "log").glob("*tfevents*"))
+    message = tinykit(project, "train", "--log", "log", code=2)
+    assert "exists" in message
+    assert "Traceback" not in message
     # a fresh device knows nothing of it, until what was learnt is loaded
     fresh = report(project, "eval")
     assert fresh["accuracy"] == result["before"]["accuracy"]

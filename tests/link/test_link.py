@@ -74,6 +74,22 @@ def test_training_changes_parameters_and_reset_undoes_it(wire: Wire) -> None:
         assert client.counters().step == 0
 
 
+@pytest.mark.parametrize("payload", [144, 512])
+def test_telemetry_of_the_last_step(payload: int, programs: Programs) -> None:
+    program = programs(payload=payload, trained=9)  # more tensors than fit into 144 bytes
+    with Wire(Device(program)) as wire, connect(wire) as client:
+        told = client.telemetry()
+        assert (told.step, told.saturated, told.cycles, len(told.changes)) == (0, 0, 0, 9)
+        for sample, label in zip(SAMPLES[:2], LABELS, strict=False):
+            client.train(sample, label)
+        told = client.telemetry()
+        assert (told.step, told.saturated, told.cycles, told.trained) == (2, 1, 1000, 9)
+        expected = [(10 + i, 2**40 + i, 3 * 2**33 + 2) for i in range(9)]
+        assert [(c.updated, c.moved, c.magnitude) for c in told.changes] == expected
+        client.reset()
+        assert (client.telemetry().step, client.telemetry().saturated) == (0, 0)
+
+
 def test_training_learns_the_samples(wire: Wire) -> None:
     done: list[tuple[int, int]] = []
     with connect(wire) as client:

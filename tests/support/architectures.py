@@ -30,6 +30,18 @@ def residual() -> tuple[Network, str]:
     return net, net.softmax(net.dense(net.mean(x), 6))
 
 
+def mobile() -> tuple[Network, str]:
+    """A wide frozen front, worth to be streamed, and two inverted bottlenecks behind it."""
+    net = Network((1, 24, 24, 3), seed=9, input_zero_point=-3)
+    x = net.conv("x", 8, stride=(2, 2), activation="relu6")
+    x = net.depthwise(net.conv(x, 48, (1, 1), activation="relu6"), stride=(2, 2))
+    trunk = net.conv(x, 12, (1, 1), activation="none")
+    x = net.depthwise(net.conv(trunk, 24, (1, 1), activation="relu6"), activation="relu6")
+    trunk = net.add(trunk, net.conv(x, 12, (1, 1), activation="none"))
+    x = net.conv(trunk, 16, (3, 3), activation="relu")
+    return net, net.softmax(net.dense(net.mean(x), 5))
+
+
 def three_way_fork() -> tuple[Network, str]:
     """One tensor read three times, adds with fused ReLU, and a sum with itself."""
     net = Network((1, 8, 10, 4), seed=3, input_zero_point=127)

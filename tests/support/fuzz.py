@@ -5,9 +5,10 @@
 Graph n comes from seed n alone. Its operators come from tests/support/random_*.py, which have one
 function for each operator, with dead and equal channels planted in every second one. The passes
 run as for any build; what is left is scheduled as a build does it, under a budget of SRAM, cut into
-segments at random, or fed row by row, and emitted. Many graphs go into one program, which is linked
-with the kernels (compiled once) of each instruction set that this machine can stand in for, all
-under address and undefined-behaviour sanitizers.
+segments at random, or fed row by row, and emitted. The schedules are replayed byte by byte, and
+after each step of the generated C every byte that nothing needs is overwritten. Many graphs go into
+one program, which is linked with the kernels (compiled once) of each instruction set that this
+machine can stand in for, all under address and undefined-behaviour sanitizers.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import tests.support
 from tests.support.goldens import tflm
 from tests.support.kernels import VARIANTS
 from tests.support.planted import plant
+from tests.support.poison import HEADER, plan_text
 from tests.support.random_models import RandomModel, Rule, models
 from tests.support.streamed import FLAGS, programs, runtime_objects
 from tinykit.codegen import Compiled, write
@@ -54,6 +56,7 @@ static void {run}(void) {{
         take(sample, sizeof sample);
         memset({name}_input() - {upper}_INPUT_OFFSET, 0x55, {upper}_ARENA_BYTES);
         memcpy({name}_input(), sample, sizeof sample);
+        poison_begin(&{name}_poison, {name}_input() - {upper}_INPUT_OFFSET);
         fwrite({name}_infer(), 1, {upper}_OUTPUT_BYTES, stdout);
     }}
 }}
@@ -63,6 +66,7 @@ static void {run}(void) {{
     {name}_init();
     for (int turn = 0; turn < {turns}; turn++) {{
         const int8_t *output = NULL;
+        poison_begin(&{name}_poison, {name}_arena);
         while (output == NULL) {{
             take({name}_input_row(), {upper}_INPUT_ROW_BYTES);
             output = {name}_row();
@@ -75,6 +79,7 @@ MAIN = """
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "poison.h"
 {includes}
 static void take(int8_t *to, size_t bytes) {{
     if (fread(to, 1, bytes, stdin) != bytes) {{
@@ -223,6 +228,7 @@ def build(found: Sequence[Case], folder: Path) -> None:
         compiled = Compiled(case.name, case.program, None, block, None)
         text = BY_ROWS if write(compiled, folder).input_rows else WHOLE
         upper, turns = case.name.upper(), len(case.inputs)
+        functions.append(plan_text(f"{case.name}_poison", case.program))
         functions.append(text.format(run=f"run_{case.name}", name=case.name, upper=upper,
                                      turns=turns))  # fmt: skip
     main = MAIN.format(
@@ -235,7 +241,8 @@ def build(found: Sequence[Case], folder: Path) -> None:
         ),
     )
     (folder / "main.c").write_text(main)
-    command = ["gcc", *FLAGS, f"-I{folder}", "-c", "main.c", "-o", "main.o"]
+    here = f"-I{HEADER.parent}"
+    command = ["gcc", *FLAGS, "-DTK_TRACE=1", f"-I{folder}", here, "-c", "main.c", "-o", "main.o"]
     subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
 
 

@@ -7,7 +7,13 @@ from tinykit.ops.base import Struct
 from tinykit.ops.registry import operator
 
 KINDS_BY_WINDOW = frozenset({"conv2d", "depthwise_conv2d", "average_pool2d", "max_pool2d"})
-KINDS_BY_ELEMENT = frozenset({"add", "relu", "relu6", "quantize"})
+KINDS_BY_ELEMENT = frozenset(
+    {
+        *("add", "mul", "sub", "minimum", "maximum", "squared_difference", "prelu"),
+        *("relu", "relu6", "quantize", "lookup", "logistic", "tanh", "leaky_relu", "hard_swish"),
+        *("elu", "abs", "rsqrt", "exp", "gelu"),
+    }
+)
 
 
 def _fields(graph: Graph, op: Op) -> dict[str, int]:

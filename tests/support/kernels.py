@@ -51,6 +51,7 @@ CTYPES: dict[str, Any] = {
     "uint16_t": ctypes.c_uint16,
     "int32_t": ctypes.c_int32,
     "uint32_t": ctypes.c_uint32,
+    "uint64_t": ctypes.c_uint64,
     "float": ctypes.c_float,
 }
 

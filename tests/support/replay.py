@@ -8,6 +8,7 @@ a streamed segment run by the rule of the generated loop: always the latest whos
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,7 +19,9 @@ from tinykit.schedule import Program
 from tinykit.schedule.facts import scratch_name, sums_name
 
 # The other kernels whose headers allow the result to lie exactly on the first input.
-EXACTLY_ON_INPUT = frozenset({"softmax", "activation_grad", "channel_scale", "gradient_add"})
+EXACTLY_ON_INPUT = frozenset(
+    {"softmax", "activation_grad", "channel_scale", "gradient_add", "lookup_grad"}
+)
 VIEWS = frozenset({"reshape"})
 FOLDS = frozenset({"mean", "average_pool2d"})
 NOTHING = -1
@@ -33,6 +36,23 @@ class Rows:
     read: list[int]
 
 
+class Use(NamedTuple):
+    """Bytes that a step reads, or writes, in the order in which it does."""
+
+    step: int
+    bytes: slice
+    writes: bool
+
+
+class Step(NamedTuple):
+    """When an op ran, or made a row; whether its result is whole, or that row is."""
+
+    step: int
+    op: Op
+    streamed: bool
+    made: bool
+
+
 @dataclass
 class Arena:
     """Which (value, byte) each byte holds: value * 2^32 + index, or NOTHING."""
@@ -42,6 +62,8 @@ class Arena:
     numbers: dict[str, int] = field(default_factory=dict)
     history: dict[int, Rows] = field(default_factory=dict)
     now: int = 0
+    uses: list[Use] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.bytes = np.full(self.program.arena_bytes, NOTHING, np.int64)
@@ -79,6 +101,7 @@ class Arena:
 
     def write(self, name: str, row: int | None = None) -> None:
         self.bytes[self.span(name, row)] = self.content(name, row)
+        self.uses.append(Use(self.now, self.span(name, row), writes=True))
         known = self.history[self.numbers[name]]
         for y in range(len(known.written)) if row is None else (row,):
             known.written[y] = self.now
@@ -88,6 +111,7 @@ class Arena:
         holds = np.array_equal(self.bytes[self.span(name, row)], self.content(name, row))
         which = "" if row is None else f" row {row} of"
         assert holds, f"{reader} finds{which} {name} destroyed"
+        self.uses.append(Use(self.now, self.span(name, row), writes=False))
         known = self.history[self.numbers[name]]
         views_differ = row is not None and len(known.read) != self.height(name)
         for y in range(len(known.read)) if row is None or views_differ else (row,):
@@ -110,8 +134,11 @@ class Arena:
         return int(np.cumsum(change).max())
 
 
-def replay(program: Program, keep_input: bool = False) -> None:
-    """AssertionError naming op and tensor when the plan destroys what is still needed."""
+def replay(program: Program, keep_input: bool = False) -> Arena:
+    """AssertionError naming op and tensor when the plan destroys what is still needed.
+
+    The arena remembers which bytes each step used.
+    """
     graph, arena = program.graph, Arena(program)
     updated: set[str] = set()
     for name in graph.inputs:
@@ -132,6 +159,7 @@ def replay(program: Program, keep_input: bool = False) -> None:
             view(arena, ops[0])
         else:
             layer(arena, ops[0])
+            arena.steps.append(Step(arena.now, ops[0], streamed=False, made=True))
         for name in segment.rings:
             readers = graph.consumers(name)
             assert all(reader in ops for reader in readers), f"{name} is read after its ring"
@@ -140,6 +168,7 @@ def replay(program: Program, keep_input: bool = False) -> None:
     for name in (*graph.outputs, *graph.inputs) if keep_input else graph.outputs:
         arena.check(name, None, "the end")
     assert arena.needed_bytes() <= program.bound_bytes <= program.arena_bytes
+    return arena
 
 
 def view(arena: Arena, op: Op) -> None:
@@ -217,13 +246,15 @@ def expand(arena: Arena, op: Op, scratch: slice) -> None:
 
 
 def elements(arena: Arena, op: Op, row: int | None) -> None:
-    """Element by element, behind what is read."""
-    result = op.outputs[0]
+    """Element by element, behind what is read; inputs that repeat are in use until the end."""
+    graph, result = arena.program.graph, op.outputs[0]
     if row is None:
         arena.make(result)
-    inputs = arena_inputs(arena, op)
-    for name in inputs:
-        arena.check(name, row, op.name)
+    inputs, repeated = [], []
+    for name in arena_inputs(arena, op):
+        same = graph[name].bytes == graph[result].bytes
+        (inputs if same else repeated).append(name)
+        arena.check(name, row if same else None, op.name)
     target, content = arena.span(result, row), arena.content(result, row)
     for position in range(len(content)):
         for name in inputs:
@@ -232,6 +263,8 @@ def elements(arena: Arena, op: Op, row: int | None) -> None:
             assert arena.bytes[source.start + position] == wanted, f"{op.name}: on its input {name}"
         arena.bytes[target.start + position] = content[position]
     arena.write(result, row)
+    for name in repeated:
+        arena.check(name, None, f"{op.name}, still reading,")
 
 
 def step(arena: Arena, op: Op, row: int, scratch: slice) -> None:
@@ -257,7 +290,9 @@ def fold(arena: Arena, op: Op, row: int, total: int) -> None:
     key = -2 - abs(hash(sums_name(op))) % 2**40
     if row > 0:
         assert (arena.bytes[sums] == key).all(), f"{op.name} finds its sums destroyed"
+        arena.uses.append(Use(arena.now, sums, writes=False))
     arena.bytes[sums] = key
+    arena.uses.append(Use(arena.now, sums, writes=True))
     arena.check(name, row, op.name)
     if row == total - 1:
         arena.make(result)
@@ -315,4 +350,6 @@ def stream(arena: Arena, ops: tuple[Op, ...], arrives: bool) -> None:
             step(arena, op, row, arena.workspace(scratch_name(op), call.call.scratch))
         done[index] += 1
         made[index] = int(done[index] == totals[index]) if folds[index] else done[index]
+        whole = not folds[index] or done[index] == totals[index]
+        arena.steps.append(Step(arena.now, op, streamed=True, made=whole))
     assert done == totals, "the segment does not come to its end"

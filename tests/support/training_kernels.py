@@ -41,9 +41,9 @@ def structure(name: str) -> type[ctypes.Structure]:
     return type(name, (ctypes.Structure,), {"_fields_": members})
 
 
-TRAINER, OPTIMIZER, TRAINED, PARAMETERS, TARGET, STEP = (
+TRAINER, OPTIMIZER, TRAINED, PARAMETERS, TARGET, STEP, CHANGE = (
     structure(f"tk_{name}")
-    for name in ("trainer", "optimizer", "trained", "parameters", "target", "step")
+    for name in ("trainer", "optimizer", "trained", "parameters", "target", "step", "change")
 )
 
 
@@ -170,6 +170,8 @@ class KernelTrainer:
             self._lists.append(rows)
             setattr(self.set, "biases" if kind == "bias" else "weights", ctypes.addressof(rows))
             setattr(self.set, f"{kind}_count", len(names))
+        self._changes = (CHANGE * sum(map(len, self._lists)))()
+        self.set.changes = ctypes.addressof(self._changes)
 
     def _trained(self, name: str) -> ctypes.Structure:
         residual = self.memory.get(f"{name}/residual")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,12 @@ def train(
     save: Annotated[
         Path | None, typer.Option("--save", metavar="FILE", help="Keep what was learnt here.")
     ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            "--log", metavar="DIR", help="Write every step to DIR: steps.csv, and for TensorBoard."
+        ),
+    ] = None,
     project: ProjectDir = Path("."),
     board: BoardName = None,
     target: TargetName = None,
@@ -47,19 +54,22 @@ def train(
     """Train on the device, sample by sample."""
     from tinykit.project import Project
     from tinykit.report.run import training_report
+    from tinykit.telemetry import StepLog
 
     opened = Project.open(project).override(board=board, target=target, port=port)
     chosen = opened.samples(split, samples).first(limit)
     held_out = opened.samples(test) if test else None
     before = after = None
-    with opened.connect(firmware) as session:
+    with ExitStack() as stack:
+        written = None if log is None else stack.enter_context(StepLog(log, opened.manifest()))
+        session = stack.enter_context(opened.connect(firmware, count=log is not None))
         if load is not None:
             session.load(load)
         if held_out:
             with output.progress("evaluating", json) as progress:
                 before = session.evaluate(held_out, progress)
         with output.progress("training", json) as progress:
-            steps = session.train(chosen, epochs, progress)
+            steps = session.train(chosen, epochs, progress, written)
         if held_out:
             with output.progress("evaluating", json) as progress:
                 after = session.evaluate(held_out, progress)

@@ -37,6 +37,7 @@ class Emitter:
     constants: Constants
     parameters: Mapping[str, int]  # offset in the block of parameters, by tensor name
     state: Mapping[str, int]  # offset in the block of variables
+    trained: Mapping[str, int]  # number of each trained tensor: biases, then weights
 
     def body(self, program: Program, first: int = 0) -> FunctionBody:
         """The segments from number `first` on."""
@@ -61,6 +62,10 @@ class Emitter:
             tensor = program.graph[name]
             where = self._pointer(program, tensor)
             body.lines.append(f"    TK_TRACE_POINT({index}, {where}, {tensor.bytes});")
+        if op.updates:
+            change = f"&{self.prefix}_changes[{self.trained[op.updates[0]]}]"
+            body.lines.append(f"    tk_change_end(&{self.prefix}_trainer, {change});")
+            body.calls += 1
         if operator(op.kind).may_end(op):
             body.lines += [
                 f"    if ({self.prefix}_trainer.skips) {{",

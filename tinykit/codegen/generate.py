@@ -253,7 +253,9 @@ def emit(compiled: Compiled) -> ModelSource:
         return emitter.address(current, name)
 
     constants = Constants(prefix, address)
-    emitter = Emitter(prefix, constants, compiled.block.offsets, compiled.state.offsets)
+    block = compiled.block
+    trained = {tensor.name: number for number, tensor in enumerate(block.trained)}
+    emitter = Emitter(prefix, constants, block.offsets, compiled.state.offsets, trained)
     current = graph
     rows = RowInput(emitter, compiled.infer) if compiled.infer.input_rows else None
     infer = emitter.body(compiled.infer) if rows is None else rows.body

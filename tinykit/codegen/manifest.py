@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tinykit.errors import UsageError
 from tinykit.ir import Array
+from tinykit.ops.gradient_arithmetic import FRACTION, WIDE_FRACTION
 from tinykit.ops.target import TargetForm
 
 FORMAT = 2
@@ -78,6 +80,11 @@ class Parameter(_Value):
     bytes: int
     layer: str
 
+    @property
+    def size(self) -> int:
+        """Weights or biases (or what is kept of each)."""
+        return math.prod(self.shape)
+
 
 class ManifestOp(_Value):
     """An op in execution order; index counts from 0 within its function (infer or train)."""
@@ -142,6 +149,19 @@ class Manifest(_Value):
     kernels: tuple[str, ...]
     calls: int  # runtime calls in the generated code
     macs: dict[str, int]  # "infer", "train"
+
+    @property
+    def trained(self) -> tuple[Parameter, ...]:
+        """What learns, as the device numbers it: biases, then weights."""
+        return tuple(p for p in self.parameters if p.role in ("bias", "weights"))
+
+    def units(self, trained: Parameter) -> int:
+        """Units of a trained tensor's master in one integer step of the plane in use."""
+        residual = next((p for p in self.parameters if p.name == f"{trained.name}/residual"), None)
+        if residual is None:
+            return 1
+        wide = trained.role == "weights" and residual.dtype == "int32"
+        return WIDE_FRACTION if wide else FRACTION
 
     @classmethod
     def load(cls, path: Path) -> Manifest:

@@ -15,7 +15,6 @@ from tinykit.codegen.row_input import RowInput
 from tinykit.codegen.shared import arena_text
 from tinykit.ir import Tensor
 from tinykit.ops.target import TargetForm
-from tinykit.ops.update import is_state
 from tinykit.passes.ports import Place, input_places, output_places
 from tinykit.training.loss import target_form
 
@@ -44,7 +43,7 @@ class ModelSource:
     @property
     def trained(self) -> tuple[list[Tensor], list[Tensor]]:
         """(biases, weights) that learn."""
-        tensors = [t for t in self.compiled.block.tensors if not is_state(t.name)]
+        tensors = self.compiled.block.trained
         return (
             [t for t in tensors if t.dtype == "int32"],
             [t for t in tensors if t.dtype != "int32"],
@@ -76,6 +75,8 @@ class ModelSource:
             found[f"{p}_block"] = ("parameters", self.compiled.block.size)
             found[f"{p}_initial"] = ("initial parameters", len(self.compiled.block.initial))
             found[f"{p}_trainer"] = ("state", types["tk_trainer"].bytes)
+            changes = types["tk_change"].bytes * len(self.compiled.block.trained)
+            found[f"{p}_changes"] = ("state", changes)
             found[f"{p}_optimizer"] = ("tables", types["tk_optimizer"].bytes)
             found[f"{p}_parameter_set"] = ("tables", types["tk_parameters"].bytes)
             found[f"{p}_identity"] = ("tables", 16)
@@ -91,7 +92,7 @@ class ModelSource:
         if self.compiled.state.size:
             names.append("state")
         if self.train is not None:
-            names += ["train", "apply", "parameters", "save", "load"]
+            names += ["train", "apply", "parameters", "save", "load", "change"]
         return tuple(f"{self.prefix}_{name}" for name in names)
 
     def firmware_header(self) -> str:
@@ -116,6 +117,7 @@ class ModelSource:
             f"#define TK_MODEL_PARAMETER_BYTES {self.compiled.block.size if self.train else 0}",
             f"#define TK_MODEL_SAVE_BYTES {self.save_bytes}",
             f"#define TK_MODEL_TARGET_BYTES {self.target_bytes}",
+            f"#define TK_MODEL_TRAINED {len(self.compiled.block.trained) if self.train else 0}",
             "/* Between runs the arena is free for the link. */",
             f"#define TK_MODEL_SCRATCH_BYTES {p.upper()}_ARENA_BYTES",
             f"#define tk_model_scratch() ((uint8_t *)tk_model_input() - {p.upper()}_INPUT_OFFSET)",
@@ -187,6 +189,12 @@ def header_text(source: ModelSource) -> str:
             f"const uint8_t *{p}_parameters(void); /* {upper}_PARAMETER_BYTES */",
             f"size_t {p}_save(uint8_t *out, size_t bytes); /* 0, or {upper}_SAVE_BYTES written */",
             f"tk_status {p}_load(const uint8_t *in, size_t bytes);",
+            "",
+            "/* What the last step did to each trained tensor:",
+            *(f" *   {n}: {t.name}, {t.size}" for n, t in enumerate(source.compiled.block.trained)),
+            " */",
+            f"#define {upper}_TRAINED {len(source.compiled.block.trained)}",
+            f"tk_change {p}_change(uint32_t tensor);",
         ]
     lines += ["", "#ifdef __cplusplus", "}", "#endif", "", "#endif"]
     return "\n".join(lines) + "\n"
@@ -231,6 +239,7 @@ def source_text(source: ModelSource) -> str:
         parts += [
             f"static _Alignas(8) uint8_t {p}_block[{upper}_PARAMETER_BYTES];",
             f"static tk_trainer {p}_trainer;",
+            f"static tk_change {p}_changes[{upper}_TRAINED];",
         ]
     state = compiled.state
     if state.size:
@@ -343,6 +352,7 @@ def _training_constants(source: ModelSource) -> list[str]:
         f"    .optimizer = &{p}_optimizer,",
         f"    .biases = {tables['biases']},",
         f"    .weights = {tables['weights']},",
+        f"    .changes = {p}_changes,",
         f"    .block_bytes = {block.size},",
         f"    .initial_bytes = {len(block.initial)},",
         f"    .bias_count = {len(biases)},",
@@ -377,4 +387,7 @@ def _training_functions(source: ModelSource, train: FunctionBody) -> list[str]:
         "",
         f"tk_status {p}_load(const uint8_t *in, size_t bytes)\n{{",
         f"    return tk_parameters_load({parameters}, in, bytes);\n}}",
+        "",
+        f"tk_change {p}_change(uint32_t tensor)\n{{",
+        f"    return tk_parameters_change({parameters}, tensor);\n}}",
     ]

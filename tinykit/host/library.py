@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 from tinykit.codegen.manifest import Manifest
 from tinykit.errors import BuildError, LinkError, UsageError
 from tinykit.ir import Array
+from tinykit.link.messages import Change
 from tinykit.ops.target import Target
 from tinykit.resources import resource_path
 
@@ -26,7 +28,7 @@ SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a training step answers; loss is in nats, before the update."""
+    """What a training step answers (tk_step in tinykit.h); loss is in nats, before the update."""
 
     status: int
     prediction: int
@@ -35,6 +37,7 @@ class StepResult:
     saturations: int
     skipped: int
     updated: int
+    saturated: int
 
 
 class _Step(ctypes.Structure):
@@ -46,6 +49,15 @@ class _Step(ctypes.Structure):
         ("saturations", ctypes.c_uint32),
         ("skipped", ctypes.c_uint32),
         ("updated", ctypes.c_uint32),
+        ("saturated", ctypes.c_uint32),
+    )
+
+
+class _Change(ctypes.Structure):
+    _fields_ = (
+        ("updated", ctypes.c_uint32),
+        ("moved", ctypes.c_uint64),
+        ("magnitude", ctypes.c_uint64),
     )
 
 
@@ -71,13 +83,22 @@ def host_compiler() -> list[str]:
     return [sys.executable, "-m", "ziglang", "cc"]
 
 
-def build_library(generated: Path, manifest: Manifest, sanitize: bool = False) -> Path:
-    """Compile into generated/host/, once for each text of sources and flags."""
+def build_library(
+    generated: Path,
+    manifest: Manifest,
+    sanitize: bool = False,
+    flags: Sequence[str] = (),
+    compiler: Sequence[str] = (),
+) -> Path:
+    """Compile into generated/host/, once for each text of sources and flags.
+
+    flags: more of them, which win over FLAGS; compiler: a command instead of host_compiler()
+    """
     runtime = resource_path("firmware") / "lib" / "tinykit"
     sources = [generated / f"{manifest.name}.c", *sorted((runtime / "src").glob("*.c"))]
     headers = [*sorted((runtime / "src").glob("*.h")), *sorted(runtime.glob("include/*/*.h"))]
-    flags = [*FLAGS, *(SANITIZE if sanitize else ())]
-    compiler = host_compiler()
+    flags = [*FLAGS, *(SANITIZE if sanitize else ()), *flags]
+    compiler = list(compiler) or host_compiler()
     digest = hashlib.sha256(repr((compiler, flags)).encode())
     for path in (*sources, *headers, generated / f"{manifest.name}.h"):
         digest.update(path.read_bytes())
@@ -100,9 +121,15 @@ def build_library(generated: Path, manifest: Manifest, sanitize: bool = False) -
 class HostModel:
     """A generated model on the host; every instance has its own memory."""
 
-    def __init__(self, generated: Path, sanitize: bool = False) -> None:
-        self.manifest = Manifest.load(generated)
-        self.library_path = library = build_library(generated, self.manifest, sanitize)
+    def __init__(
+        self,
+        generated: Path,
+        sanitize: bool = False,
+        flags: Sequence[str] = (),
+        compiler: Sequence[str] = (),
+    ) -> None:
+        self.manifest = manifest = Manifest.load(generated)
+        self.library_path = library = build_library(generated, manifest, sanitize, flags, compiler)
         # The loader shares a library that is opened twice: a copy gives own memory.
         with tempfile.NamedTemporaryFile(suffix=".so") as private:
             shutil.copyfile(library, private.name)
@@ -111,6 +138,7 @@ class HostModel:
             self._function(name).restype = ctypes.POINTER(ctypes.c_int8)
         if self.manifest.trains:
             self._function("train").restype = _Step
+            self._function("change").restype = _Change
             self._function("parameters").restype = ctypes.POINTER(ctypes.c_uint8)
             self._function("save").restype = ctypes.c_size_t
         self.trace(-1)
@@ -201,6 +229,11 @@ class HostModel:
     def apply(self) -> None:
         """End an accumulation early."""
         self._function("apply")()
+
+    def changes(self) -> tuple[Change, ...]:
+        """What the last step did to each trained tensor, biases first."""
+        told = map(self._function("change"), range(len(self.manifest.trained)))
+        return tuple(Change(x.updated, x.moved, x.magnitude) for x in told)
 
     def parameters(self) -> bytes:
         """The block of trained parameters, laid out as the manifest says."""

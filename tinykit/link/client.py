@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinykit.errors import LinkError, UsageError
-from tinykit.link.messages import PROTOCOL_VERSION, Counters, Hello, Kind, Step
+from tinykit.link.messages import PROTOCOL_VERSION, Change, Counters, Hello, Kind, Step, Telemetry
 from tinykit.link.session import Session
 
 Target = int | NDArray[Any] | None
@@ -234,6 +234,19 @@ class Client:
     def counters(self) -> Counters:
         """What the device counted."""
         return Counters.parse(self._session.request(Kind.COUNTERS))
+
+    def telemetry(self) -> Telemetry:
+        """The last training step, and what it did to every trained tensor."""
+        self._require_training()
+        changes: list[Change] = []
+        while True:
+            request = struct.pack("<I", len(changes))
+            part = Telemetry.parse(self._session.request(Kind.TELEMETRY, request))
+            changes += part.changes
+            if len(changes) >= part.trained:
+                return replace(part, changes=tuple(changes))
+            if not part.changes:
+                raise LinkError(f"{self.url} tells of {len(changes)} trained tensors, not of all")
 
     def trace(self, last: int) -> int:
         """The CRC of the last run's trace; the next run's covers ops 0 … `last` (-1: none)."""

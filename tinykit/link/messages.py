@@ -32,6 +32,7 @@ class Kind(IntEnum):
     READ_SAVED = 0x23
     WRITE_SAVED = 0x24
     LOAD = 0x25
+    TELEMETRY = 0x28
     TRACE = 0x30
     FAULT = 0xFF
 
@@ -165,6 +166,41 @@ class Step:
     def parse(cls, payload: bytes) -> Self:
         """Raises LinkError if the length is wrong."""
         return cls(*_unpack(struct.Struct("<IiIIIII"), payload, "TRAIN"))
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a training step did to one trained tensor (tk_change in tinykit.h).
+
+    updated: its weights or biases that changed; moved: sum of |change|, in units of the master;
+    magnitude: sum of |weight| or |bias| after the step, in whole integer steps.
+    """
+
+    updated: int
+    moved: int
+    magnitude: int
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """The last training step: its number, the gradients that it saturated, its cycles (0: this core
+    has no counter), and some of the `trained` tensors, biases first."""
+
+    step: int
+    saturated: int
+    cycles: int
+    trained: int
+    changes: tuple[Change, ...]
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        """Raises LinkError if the length is wrong."""
+        head, entry = struct.Struct("<4I"), struct.Struct("<IQQ")
+        if len(payload) < head.size or (len(payload) - head.size) % entry.size:
+            raise LinkError(f"the device's reply to TELEMETRY has {len(payload)} bytes")
+        changes = tuple(Change(*values) for values in entry.iter_unpack(payload[head.size :]))
+        step, saturated, cycles, trained = head.unpack_from(payload)
+        return cls(step, saturated, cycles, trained, changes)
 
 
 @dataclass(frozen=True)

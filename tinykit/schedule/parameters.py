@@ -22,6 +22,11 @@ class ParameterBlock:
     size: int
     initial: bytes
 
+    @property
+    def trained(self) -> tuple[Tensor, ...]:
+        """Biases, then weights, without what updates keep: the order in which they are numbered."""
+        return tuple(tensor for tensor in self.tensors if not is_state(tensor.name))
+
     def role(self, tensor: Tensor) -> str:
         kind = "bias" if trained_name(tensor.name).endswith("/bias") else "weights"
         if not is_state(tensor.name):

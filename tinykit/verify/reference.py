@@ -81,6 +81,12 @@ class StepLike(Protocol):
     @property
     def saturations(self) -> int: ...
 
+    @property
+    def skipped(self) -> int: ...
+
+    @property
+    def updated(self) -> int: ...
+
 
 class Reference(Protocol):
     """The same C on the host: tinykit.host.HostModel."""
@@ -136,6 +142,8 @@ def _step_values(step: StepLike, parameters_crc: int) -> tuple[tuple[str, str], 
         ("loss", f"{step.loss!r} (0x{loss:08x})"),
         ("step number", str(step.step)),
         ("count of saturations", str(step.saturations)),
+        ("count of skipped steps", str(step.skipped)),
+        ("count of updated weights", str(step.updated)),
         ("checksum of the parameters", f"0x{parameters_crc:08x}"),
     )
 

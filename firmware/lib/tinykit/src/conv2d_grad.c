@@ -218,14 +218,17 @@ static void update_weights(const tk_conv2d_update *conv, tk_trainer *trainer, tk
     const int32_t first = (o >> 1) * tk_pair_bytes(row); /* of the pair */
     const uint32_t base = tk_noise_base(update->seed, trainer->step, update->tensor);
     uint32_t updated = 0;
+    uint64_t moved = 0;
     for (int32_t k = at; k < at + n; k++) {
         const int32_t acc = (int32_t)tk_shift_round(total[k - at], conv->fold_shift);
         const uint32_t noise = tk_noise(base, (uint32_t)(o * row + k));
         const int32_t delta = tk_delta(acc, rate, update->stochastic, noise);
         updated += delta != 0;
+        moved += tk_delta_size(delta);
         tk_weight_update(update, first + weight_place(o, k), delta);
     }
     trainer->updated += updated;
+    trainer->moved += moved;
 }
 
 /* The same by another optimizer. */

@@ -180,7 +180,7 @@ static inline __attribute__((always_inline)) void update_all(const tk_depthwise_
                     const uint32_t noise = tk_noise(base, (uint32_t)index);
                     const int32_t delta = tk_delta(acc, rate, update->stochastic, noise);
                     tk_weight_update(update, index, delta);
-                    trainer->updated += delta != 0;
+                    tk_count_change(trainer, delta);
                 }
             }
         }

@@ -126,7 +126,7 @@ void tk_bias_update_s16(const tk_bias_update *bias, const int16_t *gradient, tk_
         for (uint32_t k = 0; k < count; k++, c++) {
             const tk_rate rate = tk_update_rate(update, trainer->rate, (int32_t)c);
             const int32_t delta = tk_delta(acc[k], rate, update->stochastic, tk_noise(base, c));
-            trainer->updated += delta != 0;
+            tk_count_change(trainer, delta);
             tk_bias_step(update, c, delta);
         }
     }

@@ -53,6 +53,16 @@ static inline int32_t tk_delta(int32_t acc, tk_rate rate, int stochastic, uint32
     return delta < -TK_DELTA_LIMIT ? -TK_DELTA_LIMIT : (int32_t)delta;
 }
 
+static inline uint32_t tk_delta_size(int32_t delta) {
+    return (uint32_t)(delta < 0 ? -delta : delta);
+}
+
+/* Takes account of the change of one weight or bias. */
+static inline void tk_count_change(tk_trainer *trainer, int32_t delta) {
+    trainer->updated += delta != 0;
+    trainer->moved += tk_delta_size(delta);
+}
+
 /* Subtract delta from weight `index` of an int8 parameter. */
 void tk_weight_update(const tk_update *update, int32_t index, int32_t delta);
 void tk_bias_step(const tk_update *update, uint32_t index, int32_t delta);

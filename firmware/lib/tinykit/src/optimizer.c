@@ -183,7 +183,7 @@ void tk_updating_weight(tk_updating *u, tk_rate rate, int32_t place, uint32_t nu
         delta = delta > TK_DELTA_LIMIT ? TK_DELTA_LIMIT : delta;
         delta = delta < -TK_DELTA_LIMIT ? -TK_DELTA_LIMIT : delta;
     }
-    u->trainer->updated += delta != 0;
+    tk_count_change(u->trainer, (int32_t)delta);
     tk_weight_update(u->update, place, (int32_t)delta);
 }
 
@@ -194,6 +194,6 @@ void tk_updating_bias(tk_updating *u, tk_rate rate, uint32_t number, int32_t acc
     }
     const uint32_t noise = tk_noise(u->base, number);
     const int32_t delta = gradient_delta(u, rate, (int32_t)number, acc, noise);
-    u->trainer->updated += delta != 0;
+    tk_count_change(u->trainer, delta);
     tk_bias_step(u->update, number, delta);
 }

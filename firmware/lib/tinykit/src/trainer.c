@@ -33,6 +33,42 @@ static float learning_rate(const tk_optimizer *optimizer, uint32_t step) {
     return rate;
 }
 
+static void forget_changes(const tk_parameters *p) {
+    for (uint32_t i = 0; i < p->bias_count + p->weight_count; i++) {
+        p->changes[i] = (tk_change){0};
+    }
+}
+
+void tk_change_end(tk_trainer *trainer, tk_change *change) {
+    change->updated = trainer->updated - trainer->counted;
+    change->moved = trainer->moved;
+    trainer->counted = trainer->updated;
+    trainer->moved = 0;
+}
+
+static uint32_t size_of(int32_t x) {
+    return x < 0 ? 0u - (uint32_t)x : (uint32_t)x;
+}
+
+tk_change tk_parameters_change(const tk_parameters *p, uint32_t index) {
+    if (index >= p->bias_count + p->weight_count) {
+        return (tk_change){0};
+    }
+    tk_change change = p->changes[index];
+    if (index < p->bias_count) {
+        const tk_trained *biases = &p->biases[index];
+        for (uint32_t i = 0; i < biases->size; i++) {
+            change.magnitude += size_of(((const int32_t *)biases->used)[i]);
+        }
+    } else {
+        const tk_trained *weights = &p->weights[index - p->bias_count];
+        for (uint32_t i = 0; i < weights->size; i++) {
+            change.magnitude += size_of(((const int8_t *)weights->used)[i]);
+        }
+    }
+    return change;
+}
+
 /* Whether the loss takes such a target. */
 static int32_t takes(const tk_optimizer *optimizer, const tk_target *target) {
     if (optimizer->classes == 0 && optimizer->target_values == 0) {
@@ -64,7 +100,10 @@ tk_status tk_step_begin(const tk_parameters *p, const tk_target *target, tk_step
     trainer->rate = trainer->learning_rate / (float)p->optimizer->accumulate;
     trainer->normalisation = 1.0f;
     trainer->updated = 0;
+    trainer->counted = 0;
+    trainer->moved = 0;
     trainer->skips = 0;
+    forget_changes(p);
     return TK_OK;
 }
 
@@ -81,6 +120,7 @@ void tk_step_end(const tk_parameters *p, tk_step *step) {
         tk_parameters_apply(p);
     }
     step->step = trainer->step;
+    step->saturated = trainer->saturations - step->saturations; /* there since the beginning */
     step->saturations = trainer->saturations;
     step->skipped = trainer->skipped;
     step->updated = trainer->updated;
@@ -95,6 +135,7 @@ void tk_parameters_reset(const tk_parameters *p) {
         p->block[i] = 0;
     }
     *p->trainer = (tk_trainer){.classes = p->optimizer->first_classes};
+    forget_changes(p);
 }
 
 /* The saved form: "TKP2", step, pending and classes (16 bits each), begun, saturations, skipped,
@@ -173,5 +214,6 @@ tk_status tk_parameters_load(const tk_parameters *p, const uint8_t *in, size_t b
                                .saturations = get32(in + 16),
                                .skipped = get32(in + 20),
                                .classes = get32(in + 8) >> 16};
+    forget_changes(p);
     return TK_OK;
 }

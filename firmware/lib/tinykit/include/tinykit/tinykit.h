@@ -36,7 +36,15 @@ typedef struct {
     uint32_t saturations; /* gradient values clamped to int16 since the start */
     uint32_t skipped;     /* steps since the start that changed nothing, as the plan has it */
     uint32_t updated;     /* weights and biases that this step changed */
+    uint32_t saturated;   /* gradient values clamped to int16 in this step */
 } tk_step;
+
+/* What the last step did to one trained tensor. */
+typedef struct {
+    uint32_t updated;   /* its weights or biases that changed */
+    uint64_t moved;     /* sum of |change|, in units of the master: 1/256, or 2^-24 of wide ones */
+    uint64_t magnitude; /* sum of |weight| or |bias|, in whole integer steps */
+} tk_change;
 
 /* zlib's CRC-32; start with crc = 0. */
 uint32_t tk_crc32(uint32_t crc, const void *data, size_t bytes);

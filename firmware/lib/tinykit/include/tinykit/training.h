@@ -24,6 +24,8 @@ typedef struct {
     float learning_rate;  /* this step's, of the mean of the samples' gradients */
     float normalisation;  /* gradients were divided by it */
     uint32_t classes;     /* in use, of a head that grows; else 0 */
+    uint32_t counted;     /* of `updated`: those in tensors that are done */
+    uint64_t moved;       /* sum of |change| in the tensor under way */
 } tk_trainer;
 
 /* The optimizer; schedule: 0 constant, 1 linear, 2 cosine down to zero over total_steps; 3 times
@@ -58,6 +60,7 @@ typedef struct {
     const tk_optimizer *optimizer;
     const tk_trained *biases;
     const tk_trained *weights;
+    tk_change *changes; /* of biases, then weights; their magnitudes are not kept */
     uint32_t block_bytes, initial_bytes;
     uint32_t bias_count, weight_count;
 } tk_parameters;
@@ -100,6 +103,11 @@ tk_status tk_parameters_load(const tk_parameters *p, const uint8_t *in, size_t b
  * does not take. */
 tk_status tk_step_begin(const tk_parameters *p, const tk_target *target, tk_step *step);
 void tk_step_end(const tk_parameters *p, tk_step *step);
+
+/* Behind the update of each trained tensor. */
+void tk_change_end(tk_trainer *trainer, tk_change *change);
+/* Of trained tensor `index`, biases first; zeros if there is none. */
+tk_change tk_parameters_change(const tk_parameters *p, uint32_t index);
 
 /* Losses.  scratch: 4 bytes a logit.  The step ends with it where max |p - y| < skip_below, or
  * the loss is above guard_loss (0: never). */
