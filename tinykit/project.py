@@ -306,7 +306,8 @@ class Project:
         latency: instructions of a training step at most, as the cost model estimates them.
         What was analysed and measured is kept in the build folder, so that a search that was
         interrupted, or one with other budgets, goes on from there. Optimizer, loss and replay are
-        those of the project's plan. Raises TinykitError when the file exists, DoesNotFitError, PlanError.
+        those of the project's plan. Raises TinykitError when the file exists, DoesNotFitError,
+        PlanError.
         """
         from tinykit.training.kept import Kept
         from tinykit.training.plan import head_only

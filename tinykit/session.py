@@ -153,17 +153,27 @@ class Session:
         return values
 
     def train(
-        self, samples: Samples, epochs: int = 1, progress: Progress | None = None
+        self,
+        samples: Samples,
+        epochs: int = 1,
+        progress: Progress | None = None,
+        *,
+        predict_first: bool = False,
     ) -> list[TrainedStep]:
         """One step on the device for each labelled sample, in order, `epochs` times over.
 
+        predict_first: each sample is inferred, then learnt without being sent again.
         An accumulation that the last sample left open is applied.
         """
         x, targets = self.quantize(samples), self._targets(samples)
         steps = []
         for done in range(epochs * len(x)):
             target = targets[done % len(x)]
-            step = self.client.train(x[done % len(x)], target)
+            if predict_first:
+                self.client.infer(x[done % len(x)])
+                step = self.client.learn(target)
+            else:
+                step = self.client.train(x[done % len(x)], target)
             label = target if isinstance(target, int) else None
             steps.append(
                 TrainedStep(

@@ -136,7 +136,9 @@ def manifest(source: ModelSource) -> Manifest:
         symbols={name: item for name, (item, _) in symbols.items()},
         kernels=tuple(sorted(kernels)),
         calls=calls,
-        keeps=None if compiled.plan is None or kept is None else Keeps(
+        keeps=None
+        if compiled.plan is None or kept is None
+        else Keeps(
             what=compiled.plan.keep,
             bytes=kept.kept,
             samples=kept.samples,

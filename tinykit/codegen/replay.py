@@ -99,14 +99,14 @@ class ReplayText:
             "",
             f"#define {upper}_FEATURES_BYTES {self.layout.kept}",
             f"#define {upper}_REPLAY_BYTES {self.layout.bytes}",
-            "/* What is kept of the last sample that ran, to train on again; NULL: there is none. */",
+            "/* What is kept of the last sample that ran, to train on again; NULL: none. */",
             f"const int8_t *{p}_features(void);",
             "/* Trains on what was kept of a sample, without the layers in front. */",
             f"tk_step {p}_train_features(const int8_t *features, const {p}_target *target);",
-            "/* Trains on the last sample that ran, inferred as a rule; or TK_ERROR_SAMPLE. */",
+            "/* Trains on the last sample that ran (an inference's); or TK_ERROR_SAMPLE. */",
             f"tk_step {p}_learn(const {p}_target *target);",
-            f"/* All that is kept, {upper}_REPLAY_BYTES: init and load empty it, save leaves it out.",
-            " * Copy it out to save it, in (after a load) to restore it. */",
+            f"/* All that is kept, {upper}_REPLAY_BYTES, not part of what is saved: init and load",
+            " * empty it.  Copy it out to save it, in (after a load) to restore it. */",
             f"uint8_t *{p}_replay(void);",
         ]
 
@@ -145,10 +145,10 @@ class ReplayText:
 
     def keep(self, body: FunctionBody) -> list[str]:
         """Statements that keep the sample in the arena."""
-        block = f"{self.prefix}_replay_block"
+        block, last = f"{self.prefix}_replay_block", self.layout.last
         return [
             *(
-                f"    __builtin_memcpy({block} + {(self.layout.last + at) // 4}, {pointer}, {size});"
+                f"    __builtin_memcpy({block} + {(last + at) // 4}, {pointer}, {size});"
                 for at, pointer, size in body.kept
             ),
             f"    {block}[0] = 1;",
@@ -176,7 +176,7 @@ class ReplayText:
             run = f"{p}_remember"
             parts = [
                 "",
-                "/* A new sample, some old ones, and a place for the new one among them. */",
+                "/* A new sample, old ones, and a place for the new one. */",
                 f"static tk_step {run}(const {p}_target *target, const int8_t *features)\n{{",
                 f"    tk_step step = {p}_step(target, features);",
                 "    if (step.status != TK_OK) {",

@@ -224,7 +224,8 @@ class HostModel:
     @property
     def replay(self) -> bytes:
         """All that is kept: the last sample and past ones; may be set to what it was."""
-        assert self._kept_bytes and self.manifest.keeps
+        assert self._kept_bytes
+        assert self.manifest.keeps
         return ctypes.string_at(self._function("replay")(), self.manifest.keeps.block_bytes)
 
     @replay.setter

@@ -49,7 +49,9 @@ extern int32_t tk_trace_last;
 extern uint32_t tk_trace_crc;
 void tk_trace_point(int32_t op, const void *data, size_t bytes);
 #define TK_TRACE_POINT(op, data, bytes) tk_trace_point(op, data, bytes)
-#define TK_TRACE_PAUSE() const int32_t tk_traced = tk_trace_last; tk_trace_last = -1
+#define TK_TRACE_PAUSE()                     \
+    const int32_t tk_traced = tk_trace_last; \
+    tk_trace_last = -1
 #define TK_TRACE_RESUME() tk_trace_last = tk_traced
 #else
 #define TK_TRACE_POINT(op, data, bytes) ((void)0)
