@@ -26,8 +26,11 @@ from bench.personalization import EXAMPLE, PLANS, Interval, print_table
 from tinykit.errors import TinykitError
 from tinykit.training.plan import Plan, Replay
 
-from data import SUBJECTS, Windows  # noqa: E402, I001 - the example's folder is on the path now
-from factory import generate_model, int8_windows, make_factory_model  # noqa: E402
+if str(EXAMPLE) not in sys.path:
+    sys.path.insert(0, str(EXAMPLE))
+
+from data import SUBJECTS, Windows
+from factory import generate_model, int8_windows, make_factory_model
 
 CHOSEN = ("head only", "sparse plan")
 SAMPLES = (0, 70)  # ten of each of the seven exercises

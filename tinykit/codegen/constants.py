@@ -16,12 +16,13 @@ from tinykit.ops.base import Address, Struct, Table
 LINE = 96  # columns of a line of numbers
 
 # What generated code itself may call <name>_…; a layer of that name gets a number.
-TAKEN = frozenset(
-    "init input input_row infer row state train apply parameters save load target features "
-    "train_features learn replay step remember arena counts block trainer optimizer identity "
-    "initial initial_state state_block parameter_set trained_biases trained_weights replay_block "
-    "replay_set".split()
-)
+TAKEN = frozenset({
+    "init", "input", "input_row", "infer", "row", "state", "train", "apply", "parameters",
+    "save", "load", "target", "features", "train_features", "learn", "replay", "step",
+    "remember", "arena", "counts", "block", "trainer", "optimizer", "identity", "initial",
+    "initial_state", "state_block", "parameter_set", "trained_biases", "trained_weights",
+    "replay_block", "replay_set",
+})  # fmt: skip
 
 
 def identifier(text: str) -> str:
