@@ -228,7 +228,7 @@ def print_results(console: Console, runs: list[Run]) -> None:
     for name, found in by_plan.items():
         after = Interval.of(r.after for r in found)
         rows.append([name, *(f"{r.after:.1f}" for r in found), after.spread])
-    _print_table(console, rows)
+    print_table(console, rows)
     titles = ("what learns", "points gained", "beside head only", "worst subject", "SRAM B")
     rows = [[*titles, "MACs a step"]]
     for name, found in by_plan.items():
@@ -240,7 +240,7 @@ def print_results(console: Console, runs: list[Run]) -> None:
             [name, gain.gain, beside.gain if found is not head else "", worst, memory,
              f"{found[0].step_macs:,}"]
         )  # fmt: skip
-    _print_table(console, rows)
+    print_table(console, rows)
     console.print(
         f"{len(head)} subjects, {head[0].steps} steps each; means with their 95 % interval, "
         "paired by subject; SRAM: arena, parameters, state"
@@ -257,10 +257,10 @@ def print_validation(console: Console, runs: list[Run]) -> None:
         after, gain = Interval.of(r.after for r in found), Interval.of(r.gain for r in found)
         worst = f"{min(r.gain for r in found):+.1f}"
         rows.append([name, f"{rate:g}", f"{after.mean:.2f}", gain.gain, worst])
-    _print_table(console, rows)
+    print_table(console, rows)
 
 
-def _print_table(console: Console, rows: list[list[str]]) -> None:
+def print_table(console: Console, rows: list[list[str]]) -> None:
     rows = [rows[0], ["---", *("---:" for _ in rows[0][1:])], *rows[1:]]
     for row in rows:
         console.print(f"| {' | '.join(row)} |", markup=False)

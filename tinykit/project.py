@@ -307,8 +307,9 @@ class Project:
 
         latency: instructions of a training step at most, as the cost model estimates them.
         What was analysed and measured is kept in the build folder, so that a search that was
-        interrupted, or one with other budgets, goes on from there. Optimizer and loss are those of
-        the project's plan. Raises TinykitError when the file exists, DoesNotFitError, PlanError.
+        interrupted, or one with other budgets, goes on from there. Optimizer, loss and replay are
+        those of the project's plan. Raises TinykitError when the file exists, DoesNotFitError,
+        PlanError.
         """
         from tinykit.training.kept import Kept
         from tinykit.training.plan import head_only
@@ -321,6 +322,9 @@ class Project:
         kept = Kept.open(self.build_dir / "search.json", graph, samples, targets, given.training)
         one = self._calibration(graph, given, 1)
 
+        def replaying(plan: Plan) -> Plan:
+            return plan.model_copy(update={"replay": given.replay})
+
         def cost(plan: Plan) -> Cost:
             return self._cost(graph, plan, *one)
 
@@ -329,12 +333,13 @@ class Project:
             graph,
             contributions,
             Budget(board.sram, board.flash, latency),
-            lambda plan: kept.cost(plan, board.name, cost),
+            lambda plan: kept.cost(replaying(plan), board.name, cost),
             optimizer=given.optimizer,
             training=given.training,
             seed=seed,
             progress=progress,
         )
+        found = replace(found, plan=replaying(found.plan))
         path.write_text(searched_text(found), encoding="utf-8")
         return self.override(plan=path), found
 

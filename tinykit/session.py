@@ -171,9 +171,12 @@ class Session:
         epochs: int = 1,
         progress: Progress | None = None,
         log: StepLog | None = None,
+        *,
+        predict_first: bool = False,
     ) -> list[TrainedStep]:
         """One step on the device for each labelled sample, in order, `epochs` times over.
 
+        predict_first: each sample is inferred, then learnt without being sent again.
         An accumulation that the last sample left open is applied. `log` gets every step as it is
         done.
         """
@@ -181,7 +184,11 @@ class Session:
         steps = []
         for done in range(epochs * len(x)):
             target = targets[done % len(x)]
-            step = self.client.train(x[done % len(x)], target)
+            if predict_first:
+                self.client.infer(x[done % len(x)])
+                step = self.client.learn(target)
+            else:
+                step = self.client.train(x[done % len(x)], target)
             label = target if isinstance(target, int) else None
             if log is not None:
                 counts = self.instructions()

@@ -83,6 +83,9 @@ static tk_link_reply hello(tk_link *link, uint32_t length) {
         return (tk_link_reply){.status = TK_LINK_PROTOCOL, .store = false, .length = 2};
     }
     uint32_t flags = TK_MODEL_TRAINS ? TK_LINK_TRAINS : 0;
+#if TK_MODEL_LEARNS
+    flags |= TK_LINK_LEARNS;
+#endif
 #if TK_TRACE
     flags |= TK_LINK_TRACES;
 #endif
@@ -174,23 +177,36 @@ static tk_link_reply infer(tk_link *link, uint32_t length) {
 #define TARGET_BYTES (TK_MODEL_TARGET_BYTES > 0 ? TK_MODEL_TARGET_BYTES : 1)
 static int8_t tk_link_target[TARGET_BYTES];
 
-static tk_link_reply train(tk_link *link, uint32_t length) {
+#if TK_MODEL_LEARNS
+static tk_step run_step(const tk_target *target, bool again) {
+    return again ? tk_model_learn(target) : tk_model_train(target);
+}
+#else
+static tk_step run_step(const tk_target *target, bool again) {
+    (void)again;
+    return tk_model_train(target);
+}
+#endif
+
+/* A step on the input, whose checksum comes first, or again on the sample that ran last. */
+static tk_link_reply train(tk_link *link, uint32_t length, bool again) {
     uint8_t *payload = tk_link_payload(link);
-    if (length != 8 && length != 12) {
+    const uint32_t at = again ? 0 : 4;
+    if (length != at + 4 && length != at + 8) {
         return refuse(TK_LINK_LENGTH);
     }
-    tk_target target = {.label = (int32_t)tk_get32(payload + 4)};
-    if (length == 12) {
+    tk_target target = {.label = (int32_t)tk_get32(payload + at)};
+    if (length == at + 8) {
         target.values = tk_link_target;
-        if (tk_crc32(0, tk_link_target, TARGET_BYTES) != tk_get32(payload + 8)) {
+        if (tk_crc32(0, tk_link_target, TARGET_BYTES) != tk_get32(payload + at + 4)) {
             return refuse(TK_LINK_CONTENT);
         }
     }
-    if (!input_is(tk_get32(payload))) {
+    if (!again && !input_is(tk_get32(payload))) {
         return refuse(TK_LINK_CONTENT);
     }
     uint32_t cycles = run_begin(link);
-    tk_step step = tk_model_train(&target);
+    tk_step step = run_step(&target, again);
     run_end(link, cycles);
     uint32_t loss;
     memcpy(&loss, &step.loss, sizeof loss);
@@ -306,7 +322,9 @@ static tk_link_reply load(tk_link *link, uint32_t length) {
 static tk_link_reply perform_training(tk_link *link, uint8_t kind, uint32_t length) {
     switch (kind) {
     case TK_LINK_TRAIN:
-        return train(link, length);
+        return train(link, length, false);
+    case TK_LINK_LEARN:
+        return TK_MODEL_LEARNS ? train(link, length, true) : refuse(TK_LINK_UNSUPPORTED);
     case TK_LINK_WRITE_TARGET:
         return write_some(link, length, tk_link_target, TARGET_BYTES);
     case TK_LINK_APPLY:

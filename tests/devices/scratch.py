@@ -54,6 +54,7 @@ def write_scratch(
     inputs: int = 700,
     outputs: int = 10,
     trains: bool = True,
+    learns: bool = True,
     seed: int = 1,
     scratch_bytes: int = 0,
     trained: int = 2,
@@ -94,6 +95,7 @@ def write_scratch(
 #define TK_MODEL_NAME "{name}"
 #define TK_MODEL_IDENTITY {{{bytes_}}}
 #define TK_MODEL_TRAINS {int(trains)}
+#define TK_MODEL_LEARNS {int(trains and learns)}
 #define TK_MODEL_INPUT_BYTES {inputs}
 #define TK_MODEL_OUTPUT_BYTES {outputs}
 #define TK_MODEL_PARAMETER_BYTES {outputs * (4 + HIDDEN)}
@@ -110,6 +112,7 @@ void tk_model_init(void);
 int8_t *tk_model_input(void);
 const int8_t *tk_model_infer(void);
 tk_step tk_model_train(const tk_target *t);
+tk_step tk_model_learn(const tk_target *t);
 void tk_model_apply(void);
 const uint8_t *tk_model_parameters(void);
 size_t tk_model_save(uint8_t *out, size_t n);

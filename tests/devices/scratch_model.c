@@ -17,6 +17,8 @@ _Static_assert(OUTPUTS % 2 || sizeof(head) == TK_MODEL_PARAMETER_BYTES, "no padd
 int8_t scratch_arena[SCRATCH_ARENA + 2 * HIDDEN + 2 * OUTPUTS];
 head scratch_parameters;
 uint32_t scratch_steps;
+static int8_t last[INPUTS]; /* the sample that ran last */
+static int has_last;
 
 static int8_t *const hidden_1 = scratch_arena + SCRATCH_ARENA;
 static int8_t *const hidden_2 = scratch_arena + SCRATCH_ARENA + HIDDEN;
@@ -39,6 +41,7 @@ void tk_model_init(void) {
     memcpy(scratch_parameters.biases, scratch_head_biases, sizeof scratch_parameters.biases);
     memcpy(scratch_parameters.weights, scratch_head_weights, sizeof scratch_parameters.weights);
     scratch_steps = 0;
+    has_last = 0;
 }
 
 int8_t *tk_model_input(void) {
@@ -52,6 +55,8 @@ uint8_t *tk_model_scratch(void) {
 #endif
 
 const int8_t *tk_model_infer(void) {
+    memcpy(last, scratch_arena, INPUTS);
+    has_last = 1;
     dense(scratch_arena, INPUTS, scratch_dense_1_weights, scratch_dense_1_biases,
           scratch_dense_1_multipliers, hidden_1, HIDDEN);
     TK_TRACE_POINT(0, hidden_1, HIDDEN);
@@ -101,6 +106,14 @@ tk_step tk_model_train(const tk_target *target) {
 
 tk_change tk_model_change(uint32_t tensor) {
     return (tk_change){OUTPUTS + tensor, 1ull << 40 | tensor, 3ull << 33 | scratch_steps};
+}
+
+tk_step tk_model_learn(const tk_target *target) {
+    if (!has_last) {
+        return (tk_step){.status = TK_ERROR_SAMPLE};
+    }
+    memcpy(scratch_arena, last, INPUTS);
+    return tk_model_train(target);
 }
 
 void tk_model_apply(void) {

@@ -65,6 +65,15 @@ def test_a_lost_reply_never_trains_twice(wire: Wire, fate: Callable[[bytes], lis
     assert (counters.step, counters.repeated) == (2, 1)
 
 
+def test_a_lost_reply_never_learns_twice(wire: Wire) -> None:
+    with hurried(wire.url) as client:
+        client.infer(SAMPLES[0])
+        wire.to_host = first_only(Kind.LEARN | 0x80, lambda frame: [])
+        assert client.learn(3).step == 1
+        assert client.learn(3).step == 2
+        assert client.counters().repeated == 1
+
+
 def test_a_lost_request_is_sent_again(wire: Wire) -> None:
     with hurried(wire.url) as client:
         wire.to_device = first_only(Kind.TRAIN, lambda frame: [])

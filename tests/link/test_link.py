@@ -195,6 +195,35 @@ def test_a_label_without_a_class_is_refused_and_changes_nothing(wire: Wire) -> N
         assert client.parameters() == before
 
 
+def test_a_sample_is_learnt_after_its_prediction(wire: Wire) -> None:
+    """As if it had been sent again; before any has run, and after RESET, one clear line."""
+    with connect(wire) as client:
+        for sample, label in zip(SAMPLES, LABELS, strict=True):
+            client.train(sample, int(label))
+        trained = client.parameters()
+        client.reset()
+        with pytest.raises(LinkError, match="refused LEARN: no sample is kept: none has run since"):
+            client.learn(1)
+        for sample, label in zip(SAMPLES, LABELS, strict=True):
+            client.infer(sample)
+            last = client.learn(int(label))
+        assert last.step == 12
+        assert client.counters().step == 12
+        assert client.parameters() == trained
+        with pytest.raises(LinkError, match=r"refused LEARN: .*no class"):
+            client.learn(10)
+        assert client.parameters() == trained
+
+
+def test_firmware_that_keeps_no_samples_says_so(programs: Programs) -> None:
+    with Wire(Device(programs(learns=False))) as wire, connect(wire) as client:
+        client.infer(SAMPLES[0])
+        with pytest.raises(LinkError, match="'scratch' keeps no samples"):
+            client.learn(1)
+        with pytest.raises(LinkError, match="built without it"):
+            client._session.request(Kind.LEARN, bytes(4))
+
+
 def test_samples_of_the_wrong_size_or_type_are_usage_errors(wire: Wire) -> None:
     with connect(wire) as client:
         with pytest.raises(UsageError, match="699 bytes does not fit"):
@@ -214,6 +243,9 @@ def test_samples_of_the_wrong_size_or_type_are_usage_errors(wire: Wire) -> None:
         (Kind.INFER, b"", Status.LENGTH),
         (Kind.INFER, struct.pack("<I", 1), Status.CONTENT),
         (Kind.TRAIN, bytes(9), Status.LENGTH),
+        (Kind.LEARN, bytes(12), Status.LENGTH),
+        (Kind.LEARN, bytes(2), Status.LENGTH),
+        (Kind.LEARN, struct.pack("<iI", 0, 1), Status.CONTENT),
         (Kind.READ_OUTPUT, struct.pack("<II", 0, 10), Status.ORDER),
         (Kind.READ_PARAMETERS, struct.pack("<II", 0, 513), Status.RANGE),
         (Kind.READ_PARAMETERS, struct.pack("<II", 2**32 - 1, 2), Status.RANGE),

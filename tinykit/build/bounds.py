@@ -27,6 +27,7 @@ TABLE = Path(__file__).with_name("bounds.json")
 FORMAT = 1
 
 Variant = Literal["infer", "train"]  # firmware that only infers, or trains too
+LEARN = "learn"  # the deepest function of a model that keeps samples
 MEMORIES = ("flash", "data", "bss")  # a node's memory by number; "data" takes flash and SRAM
 
 
@@ -63,7 +64,8 @@ class VariantTable(_Value):
 
     roots: nodes that are always linked. refs: symbols that generated code needs beside its kernels.
     base: stack without the model. calls: depth at which the link calls a function of the model.
-    own: what a function of the model needs itself. untraced: like code, built without the trace.
+    own: what a function of the model needs itself ("learn": a step where samples are kept, which
+    takes functions of the model in each other). untraced: like code, built without the trace.
     All in bytes.
     """
 
@@ -199,7 +201,7 @@ def _bounds(manifest: Manifest, table: Table, trace: bool, measured: str) -> Bou
     return Bounds(
         code=_whole(sizes["flash"]) + data + generated,
         bss=data + variables + 8,  # the model's own objects may need padding among them
-        stack=_stack(table, variant, called, trained_layers(manifest)),
+        stack=_stack(table, variant, called, manifest),
         measured=measured,
     )
 
@@ -239,16 +241,20 @@ def _reach(table: Table, roots: list[int]) -> set[int]:
     return found
 
 
-def _stack(table: Table, variant: VariantTable, called: set[str], layers: int) -> int:
+def _stack(table: Table, variant: VariantTable, called: set[str], manifest: Manifest) -> int:
     depths = [table.depths.get(name, 0) for name in called]
     if None in depths:
         name = next(n for n in sorted(called) if table.depths.get(n, 0) is None)
         raise BuildError(f"the stack of `{name}` cannot be bounded", "`make bounds` says why")
     deepest = max((depth for depth in depths if depth is not None), default=0)
+    layers = trained_layers(manifest)
     own = {name: cost.bytes(layers) for name, cost in variant.own.items()}
+    calls = dict(variant.calls)
+    if manifest.keeps is not None:
+        calls[LEARN] = calls["train"]
     thread = max(
         variant.base,
-        *(depth + own.get(name, 0) + deepest for name, depth in variant.calls.items()),
+        *(depth + own.get(name, 0) + deepest for name, depth in calls.items()),
     )
     return -(-max(thread + table.interrupts, table.fault) // 8) * 8
 

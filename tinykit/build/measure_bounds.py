@@ -24,6 +24,7 @@ from pathlib import Path
 from tinykit.boards import Board, list_boards, load_board
 from tinykit.build.bounds import (
     FORMAT,
+    LEARN,
     MEMORIES,
     TABLE,
     CallCost,
@@ -59,6 +60,7 @@ PLANS: dict[str, str] = {
     "all": '[[update]]\nlayers = "all"\nbias = true\nweights = 1.0\n',
     "some": '[[update]]\nlayers = "last 3"\nbias = true\n'
     '[[update]]\nlayers = "head"\nbias = true\nweights = 1.0\n',
+    "replay": '[replay]\nsamples = 4\n[[update]]\nlayers = "all"\nbias = true\nweights = 1.0\n',
 }
 
 
@@ -98,12 +100,14 @@ def shared_models() -> list[Path]:
 
 
 def make_probes(models: Sequence[Path], folder: Path) -> list[Probe]:
-    """Every model, inferring and training: the first a little, the others everything."""
+    """Every model, inferring and training: the first a little, the others everything; two of
+    them also keep samples."""
     probes = []
     for index, model in enumerate(models):
         graph = load_model(model)
         training = "all" if index else "some"
-        for name, text in (("infer", ""), (training, PLANS[training])):
+        kinds = ("infer", training) if index == 1 else ("infer", training, "replay")
+        for name, text in ((kind, PLANS.get(kind, "")) for kind in kinds):
             out = folder / f"{model.stem}-{name}"
             shutil.rmtree(out, ignore_errors=True)
             out.mkdir(parents=True)
@@ -235,7 +239,10 @@ def _variant(
         model = read_objects(_objects(firmware, model=True))
         needed = {ref for node in model.nodes.values() for ref in node.refs} & set(graph.symbols)
         refs |= needed - set(probe.manifest.kernels)
-        for entry, depth in _own_depths(firmware, graph).items():
+        depths = _own_depths(firmware, graph)
+        if probe.manifest.keeps is not None:
+            depths = {LEARN: max(depths.values())}
+        for entry, depth in depths.items():
             own.setdefault(entry, []).append((trained_layers(probe.manifest), depth))
     base, calls = _link_depths(built[0][1])
     return VariantTable(

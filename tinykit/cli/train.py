@@ -33,6 +33,14 @@ def train(
         str | None,
         typer.Option("--eval", metavar="SPLIT", help="Measure accuracy on it before and after."),
     ] = None,
+    predict_first: Annotated[
+        bool,
+        typer.Option(
+            "--predict-first",
+            help="Predict each sample, then learn it without sending it again (the plan needs "
+            'keep = "features" or "input").',
+        ),
+    ] = False,
     load: LoadFile = None,
     save: Annotated[
         Path | None, typer.Option("--save", metavar="FILE", help="Keep what was learnt here.")
@@ -69,7 +77,7 @@ def train(
             with output.progress("evaluating", json) as progress:
                 before = session.evaluate(held_out, progress)
         with output.progress("training", json) as progress:
-            steps = session.train(chosen, epochs, progress, written)
+            steps = session.train(chosen, epochs, progress, written, predict_first=predict_first)
         if held_out:
             with output.progress("evaluating", json) as progress:
                 after = session.evaluate(held_out, progress)

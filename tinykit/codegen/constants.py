@@ -15,6 +15,15 @@ from tinykit.ops.base import Address, Struct, Table
 
 LINE = 96  # columns of a line of numbers
 
+# What generated code itself may call <name>_…; a layer of that name gets a number.
+TAKEN = frozenset({
+    "init", "input", "input_row", "infer", "row", "state", "train", "apply", "parameters",
+    "save", "load", "target", "features", "train_features", "learn", "replay", "step",
+    "remember", "arena", "counts", "block", "trainer", "optimizer", "identity", "initial",
+    "initial_state", "state_block", "parameter_set", "trained_biases", "trained_weights",
+    "replay_block", "replay_set",
+})  # fmt: skip
+
 
 def identifier(text: str) -> str:
     """A C identifier made of a layer's or tensor's name."""
@@ -111,7 +120,7 @@ class Constants:
     def _fresh(self, name: str) -> str:
         base = f"{self.prefix}_{identifier(name)}"
         symbol, count = base, 2
-        while symbol in self.symbols:
+        while symbol in self.symbols or symbol.removeprefix(f"{self.prefix}_") in TAKEN:
             symbol, count = f"{base}_{count}", count + 1
         self.symbols[symbol] = ("", 0)
         return symbol

@@ -14,6 +14,7 @@ from tinykit.ops.base import Call
 from tinykit.ops.registry import operator
 from tinykit.ops.rows import RingRows, Row
 from tinykit.schedule import Program, Segment
+from tinykit.schedule.facts import aligned
 
 POINTER_TYPES = {"int8": "int8_t", "uint8": "uint8_t", "int16": "int16_t", "int32": "int32_t"}
 
@@ -22,9 +23,12 @@ END = "end"  # the label behind the last op
 
 @dataclass
 class FunctionBody:
-    """The calls of one program."""
+    """The calls of one program; `prefix` and `kept` where it has a KEEP: what runs in front of it,
+    and what it keeps, as (offset among all that is kept, pointer, bytes)."""
 
     lines: list[str] = field(default_factory=list)
+    prefix: list[str] = field(default_factory=list)
+    kept: list[tuple[int, str, int]] = field(default_factory=list)
     kernels: set[str] = field(default_factory=set)
     calls: int = 0
 
@@ -52,6 +56,14 @@ class Emitter:
     def _layer(self, body: FunctionBody, program: Program, index: int) -> None:
         op = program.graph.ops[index]
         body.lines.append(f"    /* {describe(program, op)} */")
+        if op.kind == "keep":
+            body.prefix, body.lines = body.lines, []
+            at = 0
+            for name in op.inputs:
+                tensor = program.graph[name]
+                body.kept.append((at, self._pointer(program, tensor), tensor.bytes))
+                at += aligned(tensor.bytes)
+            return
         if operator(op.kind).alias:
             return
         for call in operator(op.kind).lower(program.graph, op):

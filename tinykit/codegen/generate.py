@@ -18,6 +18,7 @@ from tinykit.ir import Array, Graph
 from tinykit.ops.registry import check_shapes
 from tinykit.ops.target import Target
 from tinykit.passes import shrink, simplify
+from tinykit.passes.keep import insert_keep
 from tinykit.schedule import Program, schedule, schedule_both
 from tinykit.schedule.arena import Proof
 from tinykit.schedule.parameters import (
@@ -144,7 +145,8 @@ def graphs(graph: Graph, plan: Plan | None) -> tuple[Graph, Graph | None]:
     if plan is None:
         return graph, None
     graph = make_trainable(order_channels(graph, choices), choices)
-    return graph, check_shapes(differentiate(graph, plan.optimizer, plan.training))
+    training = check_shapes(differentiate(graph, plan.optimizer, plan.training))
+    return (graph, training) if plan.keep == "nothing" else insert_keep(graph, training, plan.keep)
 
 
 def within(compiled: Compiled, arena: int, keep_input: bool = False) -> Compiled:

@@ -8,6 +8,7 @@ from typing import Literal
 import tinykit
 from tinykit.codegen.manifest import (
     FORMAT,
+    Keeps,
     Manifest,
     ManifestOp,
     Memory,
@@ -16,6 +17,7 @@ from tinykit.codegen.manifest import (
     StreamedSegment,
     TargetPort,
 )
+from tinykit.codegen.replay import CALLS, KERNELS, REPLAY_CALLS
 from tinykit.codegen.sources import ModelSource
 from tinykit.ir import Tensor
 from tinykit.ops.registry import operator
@@ -75,12 +77,21 @@ def manifest(source: ModelSource) -> Manifest:
     symbols = source.symbols()
     flash: dict[str, int] = {}
     sram = {"arena": 0, "parameters": 0, "state": 0}
+    kept = None if source.replay is None else source.replay.layout
+    if kept is not None:
+        sram["replay"] = 0
     for item, size in symbols.values():
         (sram if item in sram else flash)[item] = (sram if item in sram else flash).get(
             item, 0
         ) + size
     form = None if train is None else target_form(train.graph)
     kernels = source.infer.kernels | (source.train.kernels if source.train else set())
+    calls = source.infer.calls + (source.train.calls if source.train else 0)
+    if kept is not None:
+        calls += CALLS
+        if kept.samples:
+            calls += REPLAY_CALLS
+            kernels |= set(KERNELS)
     macs = {"infer": _macs(compiled.infer)}
     if train is not None:
         macs["train"] = _macs(train)
@@ -128,6 +139,15 @@ def manifest(source: ModelSource) -> Manifest:
         ),
         symbols={name: item for name, (item, _) in symbols.items()},
         kernels=tuple(sorted(kernels)),
-        calls=source.infer.calls + (source.train.calls if source.train else 0),
+        calls=calls,
+        keeps=None
+        if compiled.plan is None or kept is None
+        else Keeps(
+            what=compiled.plan.keep,
+            bytes=kept.kept,
+            samples=kept.samples,
+            per_step=kept.per_step,
+            block_bytes=kept.bytes,
+        ),
         macs=macs,
     )

@@ -110,6 +110,19 @@ class StreamedSegment(_Value):
     bytes: int
 
 
+class Keeps(_Value):
+    """What is kept of the last sample, and of how many past ones that are trained on again.
+
+    bytes: of one sample; block_bytes: of all of it, in SRAM.
+    """
+
+    what: Literal["nothing", "features", "input"]
+    bytes: int
+    samples: int
+    per_step: int
+    block_bytes: int
+
+
 class Memory(_Value):
     """Exact bytes by item; the ELF must agree."""
 
@@ -148,6 +161,7 @@ class Manifest(_Value):
     symbols: dict[str, str]
     kernels: tuple[str, ...]
     calls: int  # runtime calls in the generated code
+    keeps: Keeps | None = None
     macs: dict[str, int]  # "infer", "train"
 
     @property

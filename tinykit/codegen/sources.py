@@ -11,6 +11,7 @@ import tinykit
 from tinykit.codegen.constants import Constants, number, wrapped
 from tinykit.codegen.cstruct import struct_types
 from tinykit.codegen.emit import END, FunctionBody, port_macros
+from tinykit.codegen.replay import ReplayLayout, ReplayText
 from tinykit.codegen.row_input import RowInput
 from tinykit.codegen.shared import arena_text
 from tinykit.ir import Tensor
@@ -50,6 +51,13 @@ class ModelSource:
         )
 
     @property
+    def replay(self) -> ReplayText | None:
+        """What keeps samples, if anything does."""
+        train = self.compiled.train
+        layout = ReplayLayout.of(self.compiled.plan, None if train is None else train.graph)
+        return None if layout is None else ReplayText(self.prefix, layout)
+
+    @property
     def save_bytes(self) -> int:
         return self.compiled.block.size + SAVE_OVERHEAD if self.train else 0
 
@@ -84,6 +92,8 @@ class ModelSource:
                 if tensors:
                     size = types["tk_trained"].bytes * len(tensors)
                     found[f"{p}_trained_{role}"] = ("tables", size)
+            if self.replay is not None:
+                found |= self.replay.symbols(types["tk_replay"].bytes)
         return found
 
     def entries(self) -> tuple[str, ...]:
@@ -93,6 +103,8 @@ class ModelSource:
             names.append("state")
         if self.train is not None:
             names += ["train", "apply", "parameters", "save", "load", "change"]
+        if self.replay is not None:
+            names += self.replay.entries
         return tuple(f"{self.prefix}_{name}" for name in names)
 
     def firmware_header(self) -> str:
@@ -111,6 +123,7 @@ class ModelSource:
             "#define TK_MODEL_IDENTITY \\",
             f"    {{ {identity} }}",
             f"#define TK_MODEL_TRAINS {int(self.train is not None)}",
+            f"#define TK_MODEL_LEARNS {int(self.replay is not None)}",
             f"#define TK_MODEL_INPUT_BYTES {p.upper()}_INPUT_BYTES",
             f"#define TK_MODEL_OUTPUT_BYTES {p.upper()}_OUTPUT_BYTES",
             f"#define TK_MODEL_OP_COUNT {len(longest.graph.ops)}",
@@ -195,6 +208,7 @@ def header_text(source: ModelSource) -> str:
             " */",
             f"#define {upper}_TRAINED {len(source.compiled.block.trained)}",
             f"tk_change {p}_change(uint32_t tensor);",
+            *(source.replay.header() if source.replay is not None else []),
         ]
     lines += ["", "#ifdef __cplusplus", "}", "#endif", "", "#endif"]
     return "\n".join(lines) + "\n"
@@ -252,6 +266,9 @@ def source_text(source: ModelSource) -> str:
     parts += _layout_checks(source)
     if source.train is not None:
         parts += _training_constants(source)
+    replay = source.replay
+    if replay is not None:
+        parts += replay.constants()
     at = compiled.infer.offsets[compiled.infer.graph.outputs[0]]
     output = f"(const int8_t *)({p}_arena + {at})"
     if source.rows is not None:
@@ -263,12 +280,16 @@ def source_text(source: ModelSource) -> str:
             '    __asm__("" : "+r"(initial)); /* no table to fold */\n'
             f"    __builtin_memcpy({p}_state_block, initial, {upper}_STATE_BYTES);"
         )
+    if replay is not None:
+        init += f"\n    {replay.empty}"
     parts += [
         f"void {p}_init(void)\n{{\n{init}\n}}" if init else f"void {p}_init(void) {{}}",
         "",
         f"int8_t *{p}_input(void) {{ return (int8_t *)({p}_arena + {upper}_INPUT_OFFSET); }}",
         "",
         f"const int8_t *{p}_infer(void)\n{{",
+        *source.infer.prefix,
+        *(replay.keep(source.infer) if replay is not None else []),
         *source.infer.lines,
         f"    return {output};\n}}",
     ]
@@ -364,19 +385,33 @@ def _training_constants(source: ModelSource) -> list[str]:
 
 
 def _training_functions(source: ModelSource, train: FunctionBody) -> list[str]:
-    p = source.prefix
+    p, replay = source.prefix, source.replay
     parameters = f"&{p}_parameter_set"
+    head = [f"tk_step {p}_train(const {p}_target *target)\n{{"]
+    if replay is not None:
+        head = [
+            "/* A step on the sample in the arena; or, if they are given, on features. */",
+            f"static tk_step {p}_step(const {p}_target *target, const int8_t *features)\n{{",
+        ]
+    load = f"    return tk_parameters_load({parameters}, in, bytes);"
+    if replay is not None:
+        load = (
+            f"    const tk_status status = tk_parameters_load({parameters}, in, bytes);\n"
+            f"    if (status == TK_OK) {{\n        {replay.empty}\n    }}\n    return status;"
+        )
     return [
         "",
-        f"tk_step {p}_train(const {p}_target *target)\n{{",
+        *head,
         "    tk_step step;",
         f"    if (tk_step_begin({parameters}, target, &step) != TK_OK) {{",
         "        return step;",
         "    }",
+        *(replay.first_half(train) if replay is not None else []),
         *train.lines,
         *([f"{END}:"] if f"        goto {END};" in train.lines else []),
         f"    tk_step_end({parameters}, &step);",
         "    return step;\n}",
+        *(replay.functions() if replay is not None else []),
         "",
         f"void {p}_apply(void) {{ tk_parameters_apply({parameters}); }}",
         "",
@@ -386,7 +421,7 @@ def _training_functions(source: ModelSource, train: FunctionBody) -> list[str]:
         f"    return tk_parameters_save({parameters}, out, bytes);\n}}",
         "",
         f"tk_status {p}_load(const uint8_t *in, size_t bytes)\n{{",
-        f"    return tk_parameters_load({parameters}, in, bytes);\n}}",
+        f"{load}\n}}",
         "",
         f"tk_change {p}_change(uint32_t tensor)\n{{",
         f"    return tk_parameters_change({parameters}, tensor);\n}}",

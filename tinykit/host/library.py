@@ -141,6 +141,11 @@ class HostModel:
             self._function("change").restype = _Change
             self._function("parameters").restype = ctypes.POINTER(ctypes.c_uint8)
             self._function("save").restype = ctypes.c_size_t
+        if self.manifest.keeps is not None:
+            self._function("features").restype = ctypes.c_void_p
+            self._function("replay").restype = ctypes.c_void_p
+            self._function("train_features").restype = _Step
+            self._function("learn").restype = _Step
         self.trace(-1)
         self.reset()
 
@@ -211,6 +216,55 @@ class HostModel:
         input is its own target.
         """
         self._write_input(sample)
+        return self._step("train", target)
+
+    @property
+    def _kept_bytes(self) -> int:
+        """Of one sample; UsageError where the model keeps none."""
+        if self.manifest.keeps is None:
+            raise UsageError(
+                f"{self.manifest.name} keeps no samples",
+                'the update plan needs [training] keep = "features" or "input", or [replay]',
+            )
+        return self.manifest.keeps.bytes
+
+    def features(self) -> Array | None:
+        """What is kept of the last sample, int8 [n]; None when nothing has run yet."""
+        size = self._kept_bytes
+        pointer = self._function("features")()
+        return np.frombuffer(ctypes.string_at(pointer, size), np.int8).copy() if pointer else None
+
+    def train_features(self, features: Array, target: Target) -> StepResult:
+        """A training step on what was kept of a sample."""
+        if features.dtype != np.int8 or features.size != self._kept_bytes:
+            raise UsageError(
+                f"features of {self.manifest.name} are {self._kept_bytes} int8, got "
+                f"{features.dtype}{list(features.shape)}"
+            )
+        kept = np.ascontiguousarray(features)
+        return self._step("train_features", target, ctypes.c_void_p(kept.ctypes.data))
+
+    def learn(self, target: Target) -> StepResult:
+        """A training step on the last sample that ran; status 6 when there is none."""
+        assert self._kept_bytes
+        return self._step("learn", target)
+
+    @property
+    def replay(self) -> bytes:
+        """All that is kept: the last sample and past ones; may be set to what it was."""
+        assert self._kept_bytes
+        assert self.manifest.keeps
+        return ctypes.string_at(self._function("replay")(), self.manifest.keeps.block_bytes)
+
+    @replay.setter
+    def replay(self, saved: bytes) -> None:
+        if len(saved) != len(self.replay):
+            raise UsageError(
+                f"{self.manifest.name} keeps {len(self.replay)} bytes, got {len(saved)}"
+            )
+        ctypes.memmove(self._function("replay")(), saved, len(saved))
+
+    def _step(self, name: str, target: Target, *before: ctypes.c_void_p) -> StepResult:
         told: _Target | None = None
         if isinstance(target, np.ndarray):
             form = self.manifest.target
@@ -223,7 +277,7 @@ class HostModel:
             told = _Target(0, target.ctypes.data)
         elif target is not None:
             told = _Target(int(target), None)
-        step = self._function("train")(ctypes.byref(told) if told is not None else None)
+        step = self._function(name)(*before, ctypes.byref(told) if told is not None else None)
         return StepResult(*(getattr(step, name) for name, _ in _Step._fields_))
 
     def apply(self) -> None:

@@ -171,17 +171,30 @@ class Client:
         input is its own target.
         """
         self._require_training()
-        values = b""
+        told = self._write_target(target)
+        request = struct.pack("<I", self._write_input(sample)) + told
+        return Step.parse(self._session.request(Kind.TRAIN, request))
+
+    def learn(self, target: Target) -> Step:
+        """One training step on the sample that ran last, an inference's as a rule, as `train`."""
+        self._require_training()
+        if not self.hello.learns:
+            raise LinkError(
+                f"the firmware of model '{self.hello.name}' keeps no samples",
+                'generate it with a plan that has [training] keep = "features", and build it again',
+            )
+        return Step.parse(self._session.request(Kind.LEARN, self._write_target(target)))
+
+    def _write_target(self, target: Target) -> bytes:
+        """What a request says of its target; a vector is written first."""
         if isinstance(target, np.ndarray):
             values = np.ascontiguousarray(target, np.int8).tobytes()
             self._write(Kind.WRITE_TARGET, values)
-        label = 0 if target is None or values else int(target)
+            return struct.pack("<iI", 0, zlib.crc32(values))
+        label = 0 if target is None else int(target)
         if not -(2**31) <= label < 2**31:
             raise UsageError(f"label {label} is no class number")
-        request = struct.pack("<Ii", self._write_input(sample), label)
-        if values:
-            request += struct.pack("<I", zlib.crc32(values))
-        return Step.parse(self._session.request(Kind.TRAIN, request))
+        return struct.pack("<i", label)
 
     def apply(self) -> None:
         """Ends an accumulation of several samples early."""

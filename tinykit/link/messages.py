@@ -26,6 +26,7 @@ class Kind(IntEnum):
     APPLY = 0x14
     RESET = 0x15
     WRITE_TARGET = 0x16
+    LEARN = 0x17
     READ_PARAMETERS = 0x20
     CHECK_PARAMETERS = 0x21
     SAVE = 0x22
@@ -71,6 +72,7 @@ MODEL_STATUS_TEXT = {
     3: "these parameters were saved by another model",
     4: "the saved parameters are damaged",
     5: "the saved parameters have the wrong size",
+    6: "no sample is kept: none has run since the start or the last load",
 }
 
 
@@ -79,6 +81,7 @@ class HelloFlag(IntFlag):
 
     TRAINS = 1
     TRACES = 2
+    LEARNS = 4
 
 
 def _unpack(layout: struct.Struct, payload: bytes, what: str) -> tuple[int, ...]:
@@ -110,6 +113,11 @@ class Hello:
         return HelloFlag.TRAINS in self.flags
 
     @property
+    def learns(self) -> bool:
+        """Whether the firmware can train on the last sample again."""
+        return HelloFlag.LEARNS in self.flags
+
+    @property
     def traces(self) -> bool:
         """Whether the firmware was built with the layer trace."""
         return HelloFlag.TRACES in self.flags
@@ -129,7 +137,7 @@ class Hello:
             )
         name = payload[layout.size :].decode("utf-8", "replace")
         return cls(
-            flags=HelloFlag(flags & 3),
+            flags=HelloFlag(flags & 7),
             payload=longest,
             input_bytes=inputs,
             output_bytes=outputs,

@@ -74,14 +74,19 @@ def configuration_page() -> str:
 def plans_page() -> str:
     """The update plan's TOML file: an example, and every key."""
     from tinykit.training import contribution, search
-    from tinykit.training.plan import Optimizer, Plan, Training, Update
+    from tinykit.training.plan import Optimizer, Plan, Replay, Training, Update
 
     intro = (sys.modules[Plan.__module__].__doc__ or "").strip()
     paragraphs = [
         part if part.startswith("    ") else _sentence(part) for part in intro.split("\n\n")
     ]
     parts = [NOTE, "# Update plans", *paragraphs]
-    sections = {"[optimizer]": Optimizer, "[training]": Training, "[[update]]": Update}
+    sections = {
+        "[optimizer]": Optimizer,
+        "[training]": Training,
+        "[replay]": Replay,
+        "[[update]]": Update,
+    }
     for heading, section in sections.items():
         parts += [f"## {heading}", _listed(inspect.getdoc(section) or ""), _keys(section)]
     parts += ["## `tinykit plan --search`", *_paragraphs(search), *_paragraphs(contribution)]

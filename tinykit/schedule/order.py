@@ -1,7 +1,7 @@
 """The order of execution: any order that respects the data, chosen to lower the peak.
 
 An op runs after the makers of what it reads, and an op that updates a parameter runs after all
-readers of its old value.
+readers of its old value.  A KEEP stays between the ops in front of it and those behind it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ def predecessors(graph: Graph) -> list[set[int]]:
     for i, op in enumerate(graph.ops):
         for name in op.updates:
             before[i].update(r for r in readers[name] if r != i)
+        if op.kind == "keep":
+            before[i].update(range(i))
+            for later in before[i + 1 :]:
+                later.add(i)
     return before
 
 

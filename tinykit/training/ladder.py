@@ -71,6 +71,10 @@ def plan_text(plan: Plan) -> str:
         "[optimizer]",
         *(f"{key} = {_value(getattr(optimizer, key))}" for key in type(optimizer).model_fields),
     ]
+    for heading, section in (("training", plan.training), ("replay", plan.replay)):
+        given = section.model_dump(exclude_defaults=True)
+        if given:
+            lines += ["", f"[{heading}]", *(f"{key} = {_value(v)}" for key, v in given.items())]
     for update in plan.update:
         given = update.model_dump(exclude_defaults=True)
         lines += ["", "[[update]]", *(f"{key} = {_value(value)}" for key, value in given.items())]

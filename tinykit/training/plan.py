@@ -37,6 +37,7 @@ from tinykit.ops.optimizer_arithmetic import Adam
 from tinykit.ops.registry import operator
 
 Loss = Literal["softmax_cross_entropy", "sigmoid_cross_entropy", "mean_squared_error"]
+Keep = Literal["nothing", "features", "input"]
 
 
 class _Section(BaseModel):
@@ -114,10 +115,27 @@ class Training(_Section):
           all outputs.
     target: "given" with each sample, a class or a value for each output; "input": the sample
           itself, for an autoencoder that learns by "mean_squared_error".
+    keep: what the engine keeps of the last sample, in SRAM, so that it can be learnt after its
+          prediction without coming again: "features", all that the part behind the frozen layers
+          reads (those layers are not run again then), or "input". "nothing", unless there is a
+          [replay]: then "features".
     """
 
     loss: Loss | None = None
     target: Literal["given", "input"] = "given"
+    keep: Keep | None = None
+
+
+class Replay(_Section):
+    """Past samples against forgetting: as many of each class as there are, in SRAM with their
+    targets (see docs/training.md).
+
+    samples: how many there is room for; 0: none.
+    per_step: of them chosen at random and trained on after each new one, each in a step of its own.
+    """
+
+    samples: int = Field(0, ge=0, le=65535)
+    per_step: int = Field(1, ge=1, le=64)
 
 
 class Update(_Section):
@@ -169,7 +187,19 @@ class Plan(_Section):
     name: str = "plan"
     optimizer: Optimizer = Optimizer()
     training: Training = Training()
+    replay: Replay = Replay()
     update: tuple[Update, ...]
+
+    @model_validator(mode="after")
+    def _something_to_replay(self) -> Self:
+        if self.replay.samples and self.training.keep == "nothing":
+            raise ValueError('[replay] needs [training] keep = "features" or "input"')
+        return self
+
+    @property
+    def keep(self) -> Keep:
+        """What the engine keeps of a sample."""
+        return self.training.keep or ("features" if self.replay.samples else "nothing")
 
     @classmethod
     def load(cls, path: Path) -> Plan:
@@ -294,7 +324,7 @@ def _first_error(error: ValidationError) -> str:
     where = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
-        sections = (Plan, Optimizer, Training, Update)
+        sections = (Plan, Optimizer, Training, Replay, Update)
         known = {key for section in sections for key in section.model_fields}
         near = get_close_matches(key, known, 1)
         return f"unknown key {where}" + (f"; did you mean {near[0]}?" if near else "")

@@ -18,7 +18,8 @@ typedef enum {
     TK_ERROR_FORMAT = 2,   /* not saved parameters, or of another version */
     TK_ERROR_MODEL = 3,    /* saved by another model */
     TK_ERROR_CRC = 4,      /* damaged */
-    TK_ERROR_SIZE = 5      /* a buffer too short */
+    TK_ERROR_SIZE = 5,     /* a buffer too short */
+    TK_ERROR_SAMPLE = 6    /* no sample is kept: none has run since the start or a load */
 } tk_status;
 
 /* What a training step is told. */
@@ -56,8 +57,14 @@ extern int32_t tk_trace_last;
 extern uint32_t tk_trace_crc;
 void tk_trace_point(int32_t op, const void *data, size_t bytes);
 #define TK_TRACE_POINT(op, data, bytes) tk_trace_point(op, data, bytes)
+#define TK_TRACE_PAUSE()                     \
+    const int32_t tk_traced = tk_trace_last; \
+    tk_trace_last = -1
+#define TK_TRACE_RESUME() tk_trace_last = tk_traced
 #else
 #define TK_TRACE_POINT(op, data, bytes) ((void)0)
+#define TK_TRACE_PAUSE() ((void)0)
+#define TK_TRACE_RESUME() ((void)0)
 #endif
 
 #ifdef __cplusplus

@@ -109,6 +109,24 @@ void tk_change_end(tk_trainer *trainer, tk_change *change);
 /* Of trained tensor `index`, biases first; zeros if there is none. */
 tk_change tk_parameters_change(const tk_parameters *p, uint32_t index);
 
+/* Past samples with their targets, as many as fit into `capacity` slots. */
+typedef struct {
+    uint32_t *filled; /* slots in use, the first ones */
+    uint32_t *seen;   /* [groups]: samples that have come of each class, and of no class */
+    int32_t *labels;  /* [capacity]; -1: the target lies behind the sample, or there is none */
+    int8_t *samples;  /* [capacity][stride] */
+    const tk_optimizer *optimizer;
+    uint32_t capacity, groups;
+    uint32_t sample_bytes, target_bytes, stride;
+} tk_replay;
+/* `step` seeds the choice: where a new sample goes, and which is drawn first, second … */
+void tk_replay_insert(const tk_replay *r, uint32_t step, const int8_t *sample,
+                      const tk_target *target);
+const int8_t *tk_replay_draw(const tk_replay *r, uint32_t step, uint32_t number,
+                             tk_target *target); /* NULL: there is none */
+/* What the step of an old sample adds to the answer for the new one. */
+void tk_replay_add(tk_step *step, const tk_step *old);
+
 /* Losses.  scratch: 4 bytes a logit.  The step ends with it where max |p - y| < skip_below, or
  * the loss is above guard_loss (0: never). */
 typedef struct {
