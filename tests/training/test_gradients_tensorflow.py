@@ -7,6 +7,7 @@ same mathematics, so it must agree to rounding; integer mode is what a device co
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def check(graph: Graph, samples: Array) -> None:
         compare(graph, sample, label, label)
 
 
-def compare(graph: Graph, sample: Array, target: Target, truth: int | Array) -> None:
+def compare(graph: Graph, sample: Array, target: Target, truth: Any) -> None:
     """Both modes against TensorFlow. truth: the target, in real values if it is a vector."""
     from tests.support.tensorflow_gradients import tensorflow_gradients
 

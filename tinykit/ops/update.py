@@ -40,7 +40,8 @@ from tinykit.ops.optimizer_arithmetic import (
 )
 
 Rounding = Literal["nearest", "stochastic"]
-STATES = ("residual", "momentum", "deviation")  # last part of the names of what updates keep
+STATES = ("residual", "momentum", "deviation", "centre", "samples")
+"""Last part of the names of what updates keep."""
 
 
 @dataclass(frozen=True)

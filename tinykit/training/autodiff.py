@@ -177,8 +177,7 @@ def differentiate(graph: Graph, optimizer: Optimizer, training: Training | None 
     loss = "loss/gradient"
     scale = gradient_scale(GRADIENT_EXPONENT)
     tape.tensors[loss] = Tensor(loss, graph[logits].shape, "int16", scale)
-    compared = (logits, *(graph.inputs if training.target == "input" else ()))
-    last = loss_op(graph, kind, compared, (loss,), optimizer)
+    last = loss_op(graph, kind, logits, (loss,), optimizer, training)
     tape.contribute(logits, loss)
     for op in reversed(forward.ops):
         if any(name in tape.gradients for name in op.outputs):

@@ -22,6 +22,7 @@ from tinykit.ops.optimizer_arithmetic import state_exponent
 from tinykit.ops.registry import operator
 from tinykit.ops.target import Target
 from tinykit.ops.update import UpdateAttributes
+from tinykit.training.centres import enrolled
 from tinykit.training.loss import target_form
 
 HEADROOM = 4  # bits
@@ -49,8 +50,9 @@ def calibrate(
     inner: dict[str, float] = {}
     trained: dict[str, float] = {}
     backward = [op for op in graph.ops if op.phase == "backward"]
+    looked_at = enrolled(graph, samples, targets)
     for done, (sample, target) in enumerate(zip(samples, targets, strict=True)):
-        run = evaluate(graph, {graph.inputs[0]: sample}, step=Step.towards(target), real=True)
+        run = evaluate(looked_at, {graph.inputs[0]: sample}, step=Step.towards(target), real=True)
         for op in backward:
             for name in op.outputs:
                 peak = float(np.abs(run[name]).max(initial=0.0))

@@ -36,7 +36,7 @@ from tinykit.ir import Graph, Op
 from tinykit.ops.optimizer_arithmetic import Adam
 from tinykit.ops.registry import operator
 
-Loss = Literal["softmax_cross_entropy", "sigmoid_cross_entropy", "mean_squared_error"]
+Loss = Literal["softmax_cross_entropy", "sigmoid_cross_entropy", "mean_squared_error", "triplet"]
 
 
 class _Section(BaseModel):
@@ -111,13 +111,28 @@ class Training(_Section):
           "sigmoid_cross_entropy" (classes that may hold together, or a single yes or no), anything
           else is logits for "softmax_cross_entropy". "mean_squared_error" must be named; so must
           the loss of a network whose output has its input's shape. The latter two are means over
-          all outputs.
+          all outputs. "triplet" is for embeddings: each class keeps the centre of its samples, and
+          the network learns to put a sample nearer to its own centre than to any other. Inference
+          then gives probabilities of classes, by their centres; a class is in use from its first
+          sample on.
     target: "given" with each sample, a class or a value for each output; "input": the sample
           itself, for an autoencoder that learns by "mean_squared_error".
+    classes, margin: of "triplet". How many classes there may be; and by how much the squared
+          distance to other centres shall be larger, in real units of the embedding.
     """
 
     loss: Loss | None = None
     target: Literal["given", "input"] = "given"
+    classes: int = Field(0, ge=0, le=4096)
+    margin: float = Field(1.0, ge=1e-6, le=1e9)
+
+    @model_validator(mode="after")
+    def _embeds(self) -> Training:
+        if self.loss == "triplet" and self.classes < 2:
+            raise ValueError('loss "triplet" needs classes, two or more')
+        if self.loss != "triplet" and (self.classes or self.margin != 1.0):
+            raise ValueError('classes and margin are for loss "triplet"')
+        return self
 
 
 class Update(_Section):

@@ -149,6 +149,20 @@ void tk_reconstruction_error_s8(const tk_mean_squared_error *loss, const int8_t 
                                 const int8_t *expected, int16_t *gradient, tk_trainer *trainer,
                                 tk_step *step);
 
+/* Centres [classes, size] of the embeddings of each class, in units of 1/128 code, and how many
+ * samples they are means of (0: not in use), `window` at most.  square, by_margin: of squared
+ * distances, in real units and in margins; twice: of distances.  scratch: 4 bytes a class. */
+typedef struct {
+    float square, by_margin, twice;
+    float margin, guard_loss;
+    uint32_t classes, size;
+    int32_t window;
+} tk_class_centres;
+void tk_class_centres_s8(const tk_class_centres *op, const int8_t *y, const int16_t *centres,
+                         const int16_t *counts, int8_t *output, float *scratch);
+void tk_triplet_s8(const tk_class_centres *op, const int8_t *y, int16_t *centres, int16_t *counts,
+                   int16_t *gradient, const tk_target *target, tk_trainer *trainer, tk_step *step);
+
 /* Activations: the gradient passes where low < y < high. */
 typedef struct {
     uint32_t size;
