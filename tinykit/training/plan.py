@@ -117,12 +117,16 @@ class Training(_Section):
           sample on.
     target: "given" with each sample, a class or a value for each output; "input": the sample
           itself, for an autoencoder that learns by "mean_squared_error".
+    gradients: the type of gradient tensors. "int8" halves their SRAM and keeps 6 bits of the
+          largest gradients; "float32" is for comparison. Both are in plain loops, slower than
+          "int16", and for convolutions, fully connected layers, ADD, averages and activations.
     classes, margin: of "triplet". How many classes there may be; and by how much the squared
           distance to other centres shall be larger, in real units of the embedding.
     """
 
     loss: Loss | None = None
     target: Literal["given", "input"] = "given"
+    gradients: Literal["int16", "int8", "float32"] = "int16"
     classes: int = Field(0, ge=0, le=4096)
     margin: float = Field(1.0, ge=1e-6, le=1e9)
 
