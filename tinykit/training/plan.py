@@ -93,7 +93,10 @@ class Optimizer(_Section):
         if self.method == "adam" and self.momentum > 0:
             raise ValueError('momentum is for method "sgd"; adam has beta_1')
         if self.method == "adam" and self.accumulate > 1:
-            raise ValueError("adam takes one sample an update: accumulate = 1")
+            raise ValueError(
+                "adam takes one sample an update (accumulating would need a buffer of gradients): "
+                "accumulate = 1, perhaps with a larger beta_1"
+            )
         return self
 
     @property

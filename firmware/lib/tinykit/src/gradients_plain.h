@@ -80,8 +80,8 @@ static SUM weight_sum(const tk_plain_layer *layer, const GRADIENT *gradient, con
             const int32_t column = ox * columns.stride - columns.pad + kx * columns.dilation;
             const int32_t pixel = (y * columns.input + column) * layer->input_channels;
             const SUM value = x[pixel + i] - layer->input_zero_point;
-            total = total +
-                    gradient[(oy * columns.output + ox) * layer->output_channels + o] * value;
+            total =
+                total + gradient[(oy * columns.output + ox) * layer->output_channels + o] * value;
         }
     }
     return total;
@@ -103,8 +103,7 @@ void NAME(tk_plain_weight_update)(const tk_plain_layer *layer, const GRADIENT *g
                     const SUM sum = weight_sum(layer, gradient, x, o, tap / kw, tap % kw, i);
                     const int32_t acc = collected(sum, layer->shift, &trainer->saturations);
                     const int32_t place = place_of(layer, o, kh * kw, tap, k, split);
-                    const int32_t number =
-                        multiplier > 0 ? place : (o * kh * kw + tap) * split + k;
+                    const int32_t number = multiplier > 0 ? place : (o * kh * kw + tap) * split + k;
                     tk_updating_weight(&u, rate, place, (uint32_t)number, acc);
                 }
             }
@@ -155,7 +154,8 @@ void NAME(tk_plain_average_grad)(const tk_pool_grad *pool, const GRADIENT *gradi
             for (int32_t kx = 0; oy >= 0 && kx < columns.kernel; kx++) {
                 const int32_t ox = tk_output_of(&columns, pixel % columns.input, kx);
                 if (ox >= 0) {
-                    const tk_range ys = tk_taps_inside(&rows, oy), xs = tk_taps_inside(&columns, ox);
+                    const tk_range ys = tk_taps_inside(&rows, oy),
+                                   xs = tk_taps_inside(&columns, ox);
                     const int32_t count = (ys.last - ys.first) * (xs.last - xs.first);
                     const int32_t from = (oy * columns.output + ox) * pool->channels + c;
                     total = total + averaged(gradient[from], count);

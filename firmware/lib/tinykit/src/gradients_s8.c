@@ -39,7 +39,8 @@ void tk_plain_convert_s8(const tk_plain_convert *op, const int16_t *gradient, in
 void tk_plain_add_s8(const tk_gradient_add *add, const int8_t *a, const int8_t *b, int8_t *result,
                      tk_trainer *trainer) {
     for (uint32_t i = 0; i < add->size; i++) {
-        const int64_t sum = a[i] * ((int64_t)1 << add->shift_a) + b[i] * ((int64_t)1 << add->shift_b);
+        const int64_t sum =
+            a[i] * ((int64_t)1 << add->shift_a) + b[i] * ((int64_t)1 << add->shift_b);
         result[i] = settled(sum, add->shift, &trainer->saturations);
     }
 }
