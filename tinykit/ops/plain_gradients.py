@@ -57,7 +57,8 @@ def _settled(run: Run, acc: Array, shift: int, shape: tuple[int, ...], suffix: S
 
 def _collected(acc: Array, exponent: int, step: Step) -> Array:
     """float32 sums to int32, in units of 2**exponent."""
-    scaled = acc * F(math.ldexp(1.0, -exponent))
+    with np.errstate(over="ignore"):
+        scaled = acc * F(math.ldexp(1.0, -exponent))
     inside = (scaled > -SUM_LIMIT) & (scaled < SUM_LIMIT)
     step.saturations += int(np.count_nonzero(~inside))
     rounded = np.where(inside, scaled, 0) + np.where(scaled < 0, F(-0.5), F(0.5))
