@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from tinykit.errors import PlanError
 from tinykit.ir import Array, Graph
 from tinykit.ops.evaluate import Run, Step, evaluate, initial_values
 from tinykit.ops.plain_gradients import CONVERT, _collected, _settled
+from tinykit.ops.registry import operator
 from tinykit.training.loss import logits_of
 from tinykit.training.plan import Optimizer, Plan, Update
 from tinykit.training.reference import ReferenceTrainer
@@ -143,6 +145,37 @@ def test_generated_code_equals_numpy(dtype: str, optimizer: Optimizer, tmp_path:
         for p in manifest.parameters:
             expected = graph[p.name].stored(trainer.parameters[p.name])
             assert block[p.offset : p.offset + p.bytes] == expected.tobytes()
+
+
+@pytest.mark.skipif(not shutil.which("arm-none-eabi-gcc"), reason="no compiler for Arm")
+@pytest.mark.parametrize("core", ["cortex-m0", "cortex-m4"])
+def test_operators_equal_numpy_on_arm(core: str) -> None:
+    """Soft floats included: each op of a step, on an emulated core."""
+    from tests.support.arm_training import ArmTraining
+
+    kernels, seen = ArmTraining(core), set()
+    for dtype in TYPES:
+        compiled, samples, _ = made(architectures.residual, dtype, PARTS, Optimizer())
+        assert compiled.train is not None
+        graph = compiled.train.graph
+        step = Step.towards(1, 0.05)
+        run = evaluate(graph, {graph.inputs[0]: samples[13]}, step=step)
+        for op in graph.ops:
+            rule = operator(op.kind)
+            if op.phase not in ("backward", "update") or rule.alias:
+                continue
+            names = [name for name in op.inputs if name]
+            values = {**run.values, **initial_values(graph)}
+            own = replace(step, saturations=0, updated=0)
+            expected = rule.evaluate(op, Run(graph, values, own))
+            found, saturations = kernels.op_result(
+                graph, op, {name: values[name] for name in names}, own
+            )
+            for result, value in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(result.ravel(), value.ravel(), op.kind)
+            assert saturations == own.saturations
+            seen.add(op.kind)
+    assert len(seen) >= 12
 
 
 def test_int8_gradients_take_half_the_arena_of_int16_ones() -> None:
