@@ -148,10 +148,10 @@ def moved() -> tuple[Network, str]:
     return net, net.dense(net.flatten(x), 4)
 
 
-def products() -> tuple[Network, str]:
+def products(seed: int = 15) -> tuple[Network, str]:
     """Attention without its softmax: products of computed matrices, transposed or not, one factor
     serving several batches."""
-    net = Network((1, 3, 5, 6), seed=15, input_zero_point=-11)
+    net = Network((1, 3, 5, 6), seed=seed, input_zero_point=-11)
     q, k, v = (net.dense("x", 6, activation) for activation in ("none", "none", "relu"))
     scores = net.matmul(q, k, adj_y=True)
     x = net.matmul(scores, v)
@@ -159,6 +159,17 @@ def products() -> tuple[Network, str]:
     x = net.matmul(x, shared, adj_x=True)
     x = net.matmul(net.dense(net.slice("x", (0, 2, 0, 0), (1, 1, 1, 1), (1, 1, 5, 6)), 6), x)
     return net, net.dense(net.flatten(x), 4)
+
+
+def squeeze_excite(seed: int = 44) -> tuple[Network, str]:
+    """[1, H, W, C] times a gate [1, 1, 1, C] of sigmoids, inside a residual block."""
+    net = Network((1, 10, 9, 3), seed=seed)
+    x = net.conv("x", 8, stride=(2, 2))
+    gate = net.mean(x, (1, 2), keep_dims=True)
+    gate = net.conv(gate, 12, (1, 1))
+    gate = net.pointwise("logistic", net.conv(gate, 8, (1, 1), activation="none"))
+    x = net.add(x, net.binary("mul", x, gate))
+    return net, net.dense(net.mean(x), 5)
 
 
 def upsampled() -> tuple[Network, str]:
@@ -169,7 +180,7 @@ def upsampled() -> tuple[Network, str]:
     return net, net.dense(net.flatten(net.conv(x, 4, (3, 3), (2, 2))), 4)
 
 
-Architecture = Callable[[], tuple[Network, str]]
+Architecture = Callable[..., tuple[Network, str]]
 ARCHITECTURES: tuple[Architecture, ...] = (
     strided,
     per_tensor,

@@ -298,7 +298,18 @@ def _dilated(kernel: Value, dilation: tuple[int, int]) -> Value:
 
 
 SOFTMAX = "softmax_cross_entropy"
+
+
+def triplet(target: Any, row: Value) -> Value:
+    """target: (own centre, [the others], margin)."""
+    own, others, margin = target
+    near = tf.reduce_sum(tf.square(row - own))
+    far = tf.reduce_min([tf.reduce_sum(tf.square(row - other)) for other in others])
+    return tf.maximum(near - far + margin, 0.0)
+
+
 LOSSES: dict[str, Any] = {
+    "triplet": triplet,
     SOFTMAX: tf.nn.sparse_softmax_cross_entropy_with_logits,
     "sigmoid_cross_entropy": lambda target, row: tf.reduce_mean(
         tf.nn.sigmoid_cross_entropy_with_logits(tf.constant(target, tf.float64), row)
@@ -308,12 +319,12 @@ LOSSES: dict[str, Any] = {
 
 
 def tensorflow_gradients(
-    graph: Graph, codes: Mapping[str, Array], logits: str, target: int | Array, kind: str = SOFTMAX
+    graph: Graph, codes: Mapping[str, Array], logits: str, target: Any, kind: str = SOFTMAX
 ) -> tuple[float, dict[str, Array]]:
     """(loss, gradients by name) for every trained parameter.
 
     graph: a training graph or its forward part; codes: integers of a forward pass through it;
-    target: a class, or the real values of a vector; kind: the loss.
+    target: a class, the real values of a vector, or what `triplet` says; kind: the loss.
     """
     with tf.GradientTape() as tape:
         network = Network(graph, codes, logits)

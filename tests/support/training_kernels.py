@@ -245,7 +245,8 @@ def single_loss(
     """(gradient, loss, prediction, rate, whether the step ends) of a loss op."""
     trainer, step = TRAINER(), STEP()
     trainer.rate, step.prediction = rate, -1
-    target = TARGET(0, _pointer(told) if isinstance(told, np.ndarray) else None)
+    label = told if isinstance(told, int) else 0
+    target = TARGET(label, _pointer(told) if isinstance(told, np.ndarray) else None)
     values = {name: value.copy() for name, value in values.items()}
     OpRunner(library).run(
         graph, op, values, {"$trainer": trainer, "$target": target, "$step": step}

@@ -9,8 +9,9 @@ from tests.support.architectures import residual
 from tinykit.errors import PlanError
 from tinykit.ir import Array, Graph
 from tinykit.ops.evaluate import Step, evaluate
+from tinykit.ops.plain_gradients import BITS
 from tinykit.training.autodiff import differentiate
-from tinykit.training.calibrate import HEADROOM, calibrate, keeps_exponent
+from tinykit.training.calibrate import calibrate, keeps_exponent
 from tinykit.training.plan import Optimizer, Plan, Update
 from tinykit.training.trainable import make_trainable
 
@@ -34,7 +35,7 @@ def test_largest_gradient_has_the_headroom() -> None:
             if op.phase == "backward" and not keeps_exponent(op):
                 peak = int(np.abs(run[op.outputs[0]].astype(int)).max())
                 largest[op.name] = max(largest.get(op.name, 0), peak)
-    top = 2 ** (15 - HEADROOM)
+    top = 2 ** BITS["int16"]
     assert largest
     for name, peak in largest.items():
         assert top * 0.49 <= peak <= top * 1.02, name

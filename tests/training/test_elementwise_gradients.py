@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tests.support import training_kernels
+from tests.support.architectures import squeeze_excite
 from tests.support.extremes import cases
 from tests.support.networks import Network
 from tests.support.training_kernels import Sanitized
@@ -15,19 +16,7 @@ from tinykit.ir import Array, Graph, Tensor
 from tinykit.ops.pointwise import OPERATORS as POINTWISE
 from tinykit.training.reference import ReferenceTrainer
 
-CHANNELS = 8
-LOWEST = np.arange(-128, -128 + CHANNELS, dtype=np.int8)
-
-
-def squeeze_excite() -> tuple[Network, str]:
-    """[1, H, W, C] times a gate [1, 1, 1, C] of sigmoids, inside a residual block."""
-    net = Network((1, 10, 9, 3), seed=44)
-    x = net.conv("x", CHANNELS, stride=(2, 2))
-    gate = net.mean(x, (1, 2), keep_dims=True)
-    gate = net.conv(gate, 12, (1, 1))
-    gate = net.pointwise("logistic", net.conv(gate, CHANNELS, (1, 1), activation="none"))
-    x = net.add(x, net.binary("mul", x, gate))
-    return net, net.dense(net.mean(x), 5)
+LOWEST = np.arange(-128, -122, dtype=np.int8)
 
 
 def layer_norm() -> tuple[Network, str]:
@@ -56,7 +45,7 @@ def differences() -> tuple[Network, str]:
     x = net.binary("squared_difference", net.conv(x, 6, (1, 1), activation="none"), x)
     quant = net.tensors[x].quant
     for kind, offset in (("maximum", 3), ("minimum", 60)):  # a clamp of codes, for each channel
-        limits = Tensor(kind, (6,), "int8", quant, "flash", LOWEST[:6] + np.int8(offset))
+        limits = Tensor(kind, (6,), "int8", quant, "flash", LOWEST + np.int8(offset))
         net.tensors[kind] = limits
         x = net.binary(kind, x, kind)
     return net, net.dense(net.mean(x), 4)

@@ -29,6 +29,7 @@ from tinykit.schedule.parameters import (
 )
 from tinykit.training.autodiff import differentiate
 from tinykit.training.calibrate import calibrate
+from tinykit.training.centres import with_centres
 from tinykit.training.channel_order import order_channels
 from tinykit.training.loss import target_form
 from tinykit.training.plan import Plan, learning
@@ -145,6 +146,8 @@ def graphs(graph: Graph, plan: Plan | None) -> tuple[Graph, Graph | None]:
     if plan is None:
         return graph, None
     graph = make_trainable(order_channels(graph, choices), choices)
+    if plan.training.loss == "triplet":
+        graph = with_centres(graph, plan.training)
     training = check_shapes(differentiate(graph, plan.optimizer, plan.training))
     return (graph, training) if plan.keep == "nothing" else insert_keep(graph, training, plan.keep)
 

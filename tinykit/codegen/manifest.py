@@ -21,7 +21,7 @@ Readable = bytes  # in Port, `bytes` is a field
 
 Role = Literal[
     "weights", "bias", "residual", "bias_residual", "momentum", "bias_momentum", "deviation",
-    "bias_deviation",
+    "bias_deviation", "centre", "samples",
 ]  # fmt: skip
 
 

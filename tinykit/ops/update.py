@@ -40,7 +40,8 @@ from tinykit.ops.optimizer_arithmetic import (
 )
 
 Rounding = Literal["nearest", "stochastic"]
-STATES = ("residual", "momentum", "deviation")  # last part of the names of what updates keep
+STATES = ("residual", "momentum", "deviation", "centre", "samples")
+"""Last part of the names of what updates keep."""
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,13 @@ class UpdateAttributes(Attributes):
     """Base of the update operators' attributes.
 
     state_exponent: states are in units of 2**state_exponent, real gradients
+    sum_exponent: float32 gradients' sums are rounded to units of 2**sum_exponent
     """
 
     rule: UpdateRule = field(default_factory=UpdateRule)
     scales: LayerScales
     state_exponent: int = 0
+    sum_exponent: int = 0
 
 
 @dataclass(frozen=True)
@@ -209,14 +212,17 @@ def _moved(op: Op, run: Run, delta: Array, rule: UpdateRule) -> dict[str, Array]
     return {op.updates[0]: new_used.astype(used.dtype), name: left.astype(dtype)}
 
 
-def update_struct(op: Op, unit: Units, attributes: UpdateAttributes) -> Struct:
-    """The C side's tk_update."""
+def update_struct(
+    op: Op, unit: Units, attributes: UpdateAttributes, always_state: bool = False
+) -> Struct:
+    """The C side's tk_update; its state is left out for plain SGD, if it may be."""
     residual, rule = residual_of(op), attributes.rule
+    stateless = is_plain(op, rule) and not always_state
     fields: dict[str, Field] = {
         **attributes.scales.fields(),
         "used": Address(op.updates[0]),
         "residual": Address(residual) if residual else None,
-        "state": None if is_plain(op, rule) else _state_struct(op, unit, attributes),
+        "state": None if stateless else _state_struct(op, unit, attributes),
         "constant": unit.constant(attributes),
         "seed": rule.seed,
         "tensor": rule.tensor,

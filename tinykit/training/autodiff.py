@@ -18,6 +18,7 @@ from tinykit.ops.gradient_arithmetic import gradient_scale
 from tinykit.ops.registry import operator
 from tinykit.ops.softmax_cross_entropy import GRADIENT_EXPONENT
 from tinykit.ops.update import UpdateAttributes, UpdateRule
+from tinykit.training.gradient_types import typed
 from tinykit.training.loss import before_reshapes, loss_of, loss_op
 from tinykit.training.plan import Optimizer, Training
 
@@ -177,8 +178,7 @@ def differentiate(graph: Graph, optimizer: Optimizer, training: Training | None 
     loss = "loss/gradient"
     scale = gradient_scale(GRADIENT_EXPONENT)
     tape.tensors[loss] = Tensor(loss, graph[logits].shape, "int16", scale)
-    compared = (logits, *(graph.inputs if training.target == "input" else ()))
-    last = loss_op(graph, kind, compared, (loss,), optimizer)
+    last = loss_op(graph, kind, logits, (loss,), optimizer, training)
     tape.contribute(logits, loss)
     for op in reversed(forward.ops):
         if any(name in tape.gradients for name in op.outputs):
@@ -199,4 +199,5 @@ def differentiate(graph: Graph, optimizer: Optimizer, training: Training | None 
         for t in tape.tensors.values()
     }
     tensors = {**forward.tensors, **states}
-    return replace(forward, tensors=tensors, ops=tuple(ops)).pruned().check()
+    made = replace(forward, tensors=tensors, ops=tuple(ops)).pruned().check()
+    return made if training.gradients == "int16" else typed(made, training.gradients)

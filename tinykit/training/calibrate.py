@@ -1,8 +1,8 @@
 """Static exponents of the gradient tensors, from a few dozen samples.
 
 The real-mode backward pass gives the largest |gradient| of every tensor, relative to the step's
-normalisation.  With HEADROOM bits above that, values use 15 - HEADROOM bits on the host's samples
-and have room to grow on the device; saturation is counted there.
+normalisation.  int16 values use 11 bits of 15 on the host's samples, int8 ones 6 of 7, and have
+room to grow on the device; saturation is counted there.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from tinykit.ops.conv2d_input_grad import InputGradAttributes
 from tinykit.ops.evaluate import Step, evaluate
 from tinykit.ops.gradient_arithmetic import gradient_scale
 from tinykit.ops.optimizer_arithmetic import state_exponent
+from tinykit.ops.plain_gradients import BITS, SUM_BITS
 from tinykit.ops.registry import operator
 from tinykit.ops.target import Target
 from tinykit.ops.update import UpdateAttributes
+from tinykit.training.centres import enrolled
 from tinykit.training.loss import target_form
 
-HEADROOM = 4  # bits
 SMALLEST_EXPONENT = -60
 
 Progress = Callable[[int, int], None]
@@ -49,8 +50,9 @@ def calibrate(
     inner: dict[str, float] = {}
     trained: dict[str, float] = {}
     backward = [op for op in graph.ops if op.phase == "backward"]
+    looked_at = enrolled(graph, samples, targets)
     for done, (sample, target) in enumerate(zip(samples, targets, strict=True)):
-        run = evaluate(graph, {graph.inputs[0]: sample}, step=Step.towards(target), real=True)
+        run = evaluate(looked_at, {graph.inputs[0]: sample}, step=Step.towards(target), real=True)
         for op in backward:
             for name in op.outputs:
                 peak = float(np.abs(run[name]).max(initial=0.0))
@@ -67,10 +69,12 @@ def calibrate(
     for op in backward:
         for name in op.outputs:
             exponent = _exponent(graph, op, largest[name], exponents)
+            if graph[name].dtype == "float32":
+                exponent = 0
             exponents[name] = exponent
             changed.append(replace(graph[name], quantization=gradient_scale(exponent)))
     ops = tuple(
-        _with_state_exponent(_with_inner_exponent(op, inner, exponents), trained)
+        _with_state_exponent(_with_inner_exponent(op, inner, exponents), trained, inner)
         for op in graph.ops
     )
     return replace(graph.with_tensors(changed), ops=ops)
@@ -83,9 +87,13 @@ def _with_inner_exponent(op: Op, inner: dict[str, float], exponents: dict[str, i
     return replace(op, attributes=replace(op.attributes, inner_exponent=exponent))
 
 
-def _with_state_exponent(op: Op, trained: dict[str, float]) -> Op:
+def _with_state_exponent(op: Op, trained: dict[str, float], inner: dict[str, float]) -> Op:
     if op.phase != "update" or not isinstance(op.attributes, UpdateAttributes):
         return op
+    if op.name in inner:  # float32 sums
+        exponent = _exponent_of(inner[op.name], 0, SUM_BITS)
+        op = replace(op, attributes=replace(op.attributes, sum_exponent=exponent))
+    assert isinstance(op.attributes, UpdateAttributes)
     rule = op.attributes.rule
     if not rule.states:
         return op
@@ -93,16 +101,17 @@ def _with_state_exponent(op: Op, trained: dict[str, float]) -> Op:
     return replace(op, attributes=replace(op.attributes, state_exponent=exponent))
 
 
-def _exponent_of(peak: float, otherwise: int) -> int:
-    """The exponent that leaves HEADROOM bits above the peak; `otherwise` when nothing arrived."""
+def _exponent_of(peak: float, otherwise: int, bits: int = BITS["int16"]) -> int:
+    """The exponent that gives the peak so many bits; `otherwise` when nothing arrived."""
     if peak == 0.0:
         return otherwise
-    return max(math.frexp(peak)[1] - (15 - HEADROOM), SMALLEST_EXPONENT)
+    return max(math.frexp(peak)[1] - bits, SMALLEST_EXPONENT)
 
 
 def _exponent(graph: Graph, op: Op, peak: float, settled: dict[str, int]) -> int:
     upstream = settled.get(op.inputs[0], graph[op.inputs[0]].quant.exponent)
-    return upstream if keeps_exponent(op) else _exponent_of(peak, upstream)
+    bits = BITS[graph[op.outputs[0]].dtype]
+    return upstream if keeps_exponent(op) else _exponent_of(peak, upstream, bits)
 
 
 def keeps_exponent(op: Op) -> bool:

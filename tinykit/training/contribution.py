@@ -19,6 +19,7 @@ from tinykit.ops.evaluate import Step, evaluate
 from tinykit.ops.registry import check_shapes
 from tinykit.ops.target import Target
 from tinykit.training.autodiff import differentiate
+from tinykit.training.centres import enrolled, with_centres
 from tinykit.training.channel_order import importance
 from tinykit.training.plan import LayerUpdate, Optimizer, Training, trainable_layers
 from tinykit.training.trainable import make_trainable
@@ -56,6 +57,8 @@ def differentiable(graph: Graph, training: Training | None = None) -> tuple[Grap
         }
         try:
             trainable = make_trainable(graph, choices)
+            if training is not None and training.loss == "triplet":
+                trainable = with_centres(trainable, training)
             return check_shapes(differentiate(trainable, Optimizer(), training)), learning
         except PlanError as failure:
             error = failure
@@ -74,6 +77,7 @@ def analyse(
     samples: int8 [n, …input shape]; targets: n of what the loss takes. Raises PlanError.
     """
     backward, layers = differentiable(graph, training)
+    backward = enrolled(backward, samples, targets)
     sums: dict[str, Array] = {}
     for done, (sample, target) in enumerate(zip(samples, targets, strict=True)):
         run = evaluate(backward, {backward.inputs[0]: sample}, step=Step.towards(target), real=True)

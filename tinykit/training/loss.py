@@ -10,14 +10,17 @@ from tinykit.ops.growing_softmax import GrowingAttributes, GrowingLossAttributes
 from tinykit.ops.registry import operator
 from tinykit.ops.softmax_cross_entropy import LossAttributes
 from tinykit.ops.target import Loss, TargetForm
+from tinykit.ops.triplet import STATES as CENTRES
+from tinykit.ops.triplet import TripletAttributes
 from tinykit.training.plan import Optimizer, Training
 
 SOFTMAX, SIGMOID, SQUARED = "softmax_cross_entropy", "sigmoid_cross_entropy", "mean_squared_error"
-GROWING = "growing_softmax_cross_entropy"
+GROWING, TRIPLET = "growing_softmax_cross_entropy", "triplet"
 BY_ENDING = {
     "softmax": SOFTMAX,
     "logistic": SIGMOID,
     "growing_softmax": GROWING,
+    "class_centres": TRIPLET,
 }  # the loss that an activation belongs to
 
 
@@ -77,25 +80,36 @@ def target_form(graph: Graph) -> TargetForm:
 def form_of(graph: Graph, training: Training) -> TargetForm:
     """What the loss of a forward graph will take."""
     kind, tensor = loss_of(graph, training)
-    compared = (tensor, *(graph.inputs if training.target == "input" else ()))
-    return cast(Loss, operator(kind)).target(graph, loss_op(graph, kind, compared, (), Optimizer()))
+    op = loss_op(graph, kind, tensor, (), Optimizer(), training)
+    return cast(Loss, operator(kind)).target(graph, op)
 
 
 def loss_op(
-    graph: Graph, kind: str, inputs: tuple[str, ...], outputs: tuple[str, ...], optimizer: Optimizer
+    graph: Graph,
+    kind: str,
+    tensor: str,
+    outputs: tuple[str, ...],
+    optimizer: Optimizer,
+    training: Training,
 ) -> Op:
-    """The loss; that of a growing head knows how many classes there are to begin with."""
+    """The loss on `tensor`; that of a growing head knows how many classes there are to begin with,
+    and that of embeddings keeps their centres."""
+    inputs = (tensor, *(graph.inputs if training.target == "input" else ()))
+    updates: tuple[str, ...] = ()
     producer = graph.producer(before_reshapes(graph, graph.outputs[0]))
     attributes = LossAttributes(optimizer.skip_below, optimizer.guard_loss)
-    if kind == SQUARED and optimizer.skip_below > 0:
+    if kind in (SQUARED, TRIPLET) and optimizer.skip_below > 0:
         raise PlanError(
-            f"{graph.name}: [optimizer] skip_below is for probabilities, not for {SQUARED}",
+            f"{graph.name}: [optimizer] skip_below is for probabilities, not for {kind}",
             "leave it out",
         )
     if producer is not None and isinstance(producer.attributes, GrowingAttributes):
         first = producer.attributes.first
         attributes = GrowingLossAttributes(optimizer.skip_below, optimizer.guard_loss, first)
-    return Op(kind, "loss", inputs, outputs, attributes, (), "loss", "loss")
+    if kind == TRIPLET:
+        attributes = TripletAttributes(0.0, optimizer.guard_loss, training.classes, training.margin)
+        updates = CENTRES
+    return Op(kind, "loss", (*inputs, *updates), outputs, attributes, updates, "loss", "loss")
 
 
 def _check(graph: Graph, kind: str, tensor: str, training: Training, end: Op | None) -> None:

@@ -36,7 +36,7 @@ from tinykit.ir import Graph, Op
 from tinykit.ops.optimizer_arithmetic import Adam
 from tinykit.ops.registry import operator
 
-Loss = Literal["softmax_cross_entropy", "sigmoid_cross_entropy", "mean_squared_error"]
+Loss = Literal["softmax_cross_entropy", "sigmoid_cross_entropy", "mean_squared_error", "triplet"]
 Keep = Literal["nothing", "features", "input"]
 
 
@@ -94,7 +94,10 @@ class Optimizer(_Section):
         if self.method == "adam" and self.momentum > 0:
             raise ValueError('momentum is for method "sgd"; adam has beta_1')
         if self.method == "adam" and self.accumulate > 1:
-            raise ValueError("adam takes one sample an update: accumulate = 1")
+            raise ValueError(
+                "adam takes one sample an update (accumulating would need a buffer of gradients): "
+                "accumulate = 1, perhaps with a larger beta_1"
+            )
         return self
 
     @property
@@ -112,18 +115,37 @@ class Training(_Section):
           "sigmoid_cross_entropy" (classes that may hold together, or a single yes or no), anything
           else is logits for "softmax_cross_entropy". "mean_squared_error" must be named; so must
           the loss of a network whose output has its input's shape. The latter two are means over
-          all outputs.
+          all outputs. "triplet" is for embeddings: each class keeps the centre of its samples, and
+          the network learns to put a sample nearer to its own centre than to any other. Inference
+          then gives probabilities of classes, by their centres; a class is in use from its first
+          sample on.
     target: "given" with each sample, a class or a value for each output; "input": the sample
           itself, for an autoencoder that learns by "mean_squared_error".
     keep: what the engine keeps of the last sample, in SRAM, so that it can be learnt after its
           prediction without coming again: "features", all that the part behind the frozen layers
           reads (those layers are not run again then), or "input". "nothing", unless there is a
           [replay]: then "features".
+    gradients: the type of gradient tensors. "int8" halves their SRAM and keeps 6 bits of the
+          largest gradients; "float32" is for comparison. Both are in plain loops, slower than
+          "int16", and for convolutions, fully connected layers, ADD, averages and activations.
+    classes, margin: of "triplet". How many classes there may be; and by how much the squared
+          distance to other centres shall be larger, in real units of the embedding.
     """
 
     loss: Loss | None = None
     target: Literal["given", "input"] = "given"
     keep: Keep | None = None
+    gradients: Literal["int16", "int8", "float32"] = "int16"
+    classes: int = Field(0, ge=0, le=4096)
+    margin: float = Field(1.0, ge=1e-6, le=1e9)
+
+    @model_validator(mode="after")
+    def _embeds(self) -> Training:
+        if self.loss == "triplet" and self.classes < 2:
+            raise ValueError('loss "triplet" needs classes, two or more')
+        if self.loss != "triplet" and (self.classes or self.margin != 1.0):
+            raise ValueError('classes and margin are for loss "triplet"')
+        return self
 
 
 class Replay(_Section):

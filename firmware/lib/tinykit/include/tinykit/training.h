@@ -175,6 +175,20 @@ void tk_reconstruction_error_s8(const tk_mean_squared_error *loss, const int8_t 
                                 const int8_t *expected, int16_t *gradient, tk_trainer *trainer,
                                 tk_step *step);
 
+/* Centres [classes, size] of the embeddings of each class, in units of 1/128 code, and how many
+ * samples they are means of (0: not in use), `window` at most.  square, by_margin: of squared
+ * distances, in real units and in margins; twice: of distances.  scratch: 4 bytes a class. */
+typedef struct {
+    float square, by_margin, twice;
+    float margin, guard_loss;
+    uint32_t classes, size;
+    int32_t window;
+} tk_class_centres;
+void tk_class_centres_s8(const tk_class_centres *op, const int8_t *y, const int16_t *centres,
+                         const int16_t *counts, int8_t *output, float *scratch);
+void tk_triplet_s8(const tk_class_centres *op, const int8_t *y, int16_t *centres, int16_t *counts,
+                   int16_t *gradient, const tk_target *target, tk_trainer *trainer, tk_step *step);
+
 /* Activations: the gradient passes where low < y < high. */
 typedef struct {
     uint32_t size;
@@ -335,6 +349,61 @@ void tk_depthwise_update_s16(const tk_depthwise_update *conv, const int16_t *gra
                              const int8_t *x, tk_trainer *trainer);
 void tk_depthwise_update_state_s16(const tk_depthwise_update *conv, const int16_t *gradient,
                                    const int8_t *x, tk_trainer *trainer);
+
+/* Gradients of int8 and float32 (gradients_plain.h).  A layer, of which each kernel reads its part.
+ * scale: for M as in tk_conv2d_input_grad; float32: the weight scale by M.  shift: of sums to the
+ * right, to gradients or accumulators; float32: accumulators are sums * 2^shift. */
+typedef struct {
+    const tk_window *window;
+    const int8_t *weights;
+    const int8_t *weights_rest;
+    const int32_t *multiplier;
+    const int8_t *multiplier_shift;
+    const tk_update *update;
+    float scale;
+    uint16_t input_channels, split, output_channels;
+    uint16_t depth_multiplier; /* 0: not a depthwise layer */
+    int16_t input_zero_point;
+    int8_t shift;
+    uint8_t per_channel;
+} tk_plain_layer;
+/* factors: int16 or float for each output channel. */
+void tk_plain_input_grad_s8(const tk_plain_layer *layer, const int8_t *gradient, int8_t *result,
+                            int16_t *factors, tk_trainer *trainer);
+void tk_plain_input_grad_f32(const tk_plain_layer *layer, const float *gradient, float *result,
+                             float *factors, tk_trainer *trainer);
+void tk_plain_weight_update_s8(const tk_plain_layer *layer, const int8_t *gradient, const int8_t *x,
+                               tk_trainer *trainer);
+void tk_plain_weight_update_f32(const tk_plain_layer *layer, const float *gradient, const int8_t *x,
+                                tk_trainer *trainer);
+void tk_plain_bias_update_s8(const tk_plain_layer *layer, const int8_t *gradient,
+                             tk_trainer *trainer);
+void tk_plain_bias_update_f32(const tk_plain_layer *layer, const float *gradient,
+                              tk_trainer *trainer);
+void tk_plain_activation_grad_s8(const tk_activation_limits *limits, const int8_t *gradient,
+                                 const int8_t *y, int8_t *result);
+void tk_plain_activation_grad_f32(const tk_activation_limits *limits, const float *gradient,
+                                  const int8_t *y, float *result);
+void tk_plain_activation_grad_bits_s8(const tk_activation_limits *limits, const int8_t *gradient,
+                                      const uint8_t *bits, int8_t *result);
+void tk_plain_activation_grad_bits_f32(const tk_activation_limits *limits, const float *gradient,
+                                       const uint8_t *bits, float *result);
+void tk_plain_average_grad_s8(const tk_pool_grad *pool, const int8_t *gradient, int8_t *result,
+                              tk_trainer *trainer);
+void tk_plain_average_grad_f32(const tk_pool_grad *pool, const float *gradient, float *result,
+                               tk_trainer *trainer);
+void tk_plain_add_s8(const tk_gradient_add *add, const int8_t *a, const int8_t *b, int8_t *result,
+                     tk_trainer *trainer);
+void tk_plain_add_f32(const tk_gradient_add *add, const float *a, const float *b, float *result);
+
+/* int16 gradients to int8, shifted right, or to float32, times 2^-shift. */
+typedef struct {
+    uint32_t size;
+    int8_t shift;
+} tk_plain_convert;
+void tk_plain_convert_s8(const tk_plain_convert *op, const int16_t *gradient, int8_t *result,
+                         tk_trainer *trainer);
+void tk_plain_convert_f32(const tk_plain_convert *op, const int16_t *gradient, float *result);
 
 typedef struct {
     const tk_update *update;
