@@ -74,7 +74,7 @@ class Emitter:
             tensor = program.graph[name]
             where = self._pointer(program, tensor)
             body.lines.append(f"    TK_TRACE_POINT({index}, {where}, {tensor.bytes});")
-        if op.updates:
+        if op.updates and op.updates[0] in self.trained:
             change = f"&{self.prefix}_changes[{self.trained[op.updates[0]]}]"
             body.lines.append(f"    tk_change_end(&{self.prefix}_trainer, {change});")
             body.calls += 1
