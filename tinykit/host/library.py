@@ -6,7 +6,6 @@ import ctypes
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,12 +16,12 @@ import numpy as np
 
 from tinykit.codegen.manifest import Manifest
 from tinykit.errors import BuildError, LinkError, UsageError
+from tinykit.host.runtime import run_compiler, runtime_digest, runtime_dir, runtime_objects
 from tinykit.ir import Array
 from tinykit.link.messages import Change
 from tinykit.ops.target import Target
-from tinykit.resources import resource_path
 
-FLAGS = ("-std=c11", "-O2", "-g", "-ffp-contract=off", "-fPIC", "-shared", "-DTK_TRACE=1")
+FLAGS = ("-std=c11", "-O2", "-g", "-ffp-contract=off", "-fPIC", "-DTK_TRACE=1")
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
@@ -94,26 +93,20 @@ def build_library(
 
     flags: more of them, which win over FLAGS; compiler: a command instead of host_compiler()
     """
-    runtime = resource_path("firmware") / "lib" / "tinykit"
-    sources = [generated / f"{manifest.name}.c", *sorted((runtime / "src").glob("*.c"))]
-    headers = [*sorted((runtime / "src").glob("*.h")), *sorted(runtime.glob("include/*/*.h"))]
     flags = [*FLAGS, *(SANITIZE if sanitize else ()), *flags]
     compiler = list(compiler) or host_compiler()
-    digest = hashlib.sha256(repr((compiler, flags)).encode())
-    for path in (*sources, *headers, generated / f"{manifest.name}.h"):
-        digest.update(path.read_bytes())
+    source, header = (generated / f"{manifest.name}.{kind}" for kind in "ch")
+    digest = hashlib.sha256(repr((compiler, flags, runtime_digest())).encode())
+    digest.update(source.read_bytes() + header.read_bytes())
     folder = generated / "host"
     library = folder / f"{manifest.name}-{digest.hexdigest()[:16]}.so"
     if library.exists():
         return library
+    objects = runtime_objects(compiler, flags)
     folder.mkdir(exist_ok=True)
     partial = library.with_suffix(f".{os.getpid()}.tmp")
-    command = [*compiler, *flags, f"-I{runtime / 'include'}", f"-I{generated}"]
-    command += [*map(str, sources), "-o", str(partial)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode != 0:
-        first = next((x for x in result.stderr.splitlines() if "error" in x), "compiler failed")
-        raise BuildError(f"host reference: {first}")
+    command = [*compiler, *flags, "-shared", f"-I{runtime_dir() / 'include'}", f"-I{generated}"]
+    run_compiler([*command, *map(str, (source, *objects)), "-o", str(partial)])
     partial.rename(library)
     return library
 
