@@ -67,9 +67,7 @@ class _Parts:
 
 def merge(facts: Facts, found: Sequence[Lives]) -> tuple[list[Buffer], list[Distance]]:
     """The buffers of a program made of these segments, and the distances within single steps."""
-    views: dict[str, list[str]] = {}
-    for name, root in facts.root.items():
-        views.setdefault(root, []).append(name)
+    views = facts.views
     parts: dict[str, _Parts] = {}
     starts = np.cumsum([0, *(item.moments for item in found)])
     for number, item in enumerate(found):
@@ -93,7 +91,7 @@ def merge(facts: Facts, found: Sequence[Lives]) -> tuple[list[Buffer], list[Dist
 def _idle(facts: Facts, name: str) -> Buffer:
     """The input of a graph without ops."""
     size = facts.bytes(name)
-    views = tuple(view for view, root in facts.root.items() if root == name)
+    views = tuple(facts.views[name])
     return Buffer(views, aligned(size), 0, 0, 0, Life(np.zeros(2, np.int64), np.full(2, size)))
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tinykit.ir import Array
-from tinykit.schedule.facts import ALIGNMENT, Facts, scratch_name, sums_name
+from tinykit.schedule.facts import ALIGNMENT, Facts, aligned, scratch_name, sums_name
 from tinykit.schedule.segments import Segment, first_needed, form_of, made_rows
 
 
@@ -27,8 +27,8 @@ class Life:
     @property
     def words(self) -> Array:
         """Bytes needed at each moment, counted as the words that begin in them."""
-        size = -(-self.high // ALIGNMENT) + self.low // -ALIGNMENT
-        return np.maximum(size, 0) * ALIGNMENT
+        first, end = (bound + (ALIGNMENT - 1) & -ALIGNMENT for bound in (self.low, self.high))
+        return np.maximum(end - first, 0)
 
     def united(self, other: Life) -> Life:
         """The life of a buffer that holds both."""
@@ -54,6 +54,7 @@ class Distance:
 class Lives:
     """The lives of all buffers in a segment, by root, scratch_name or sums_name.
 
+    waiting: those that are needed later and not touched, from the first moment to the last
     distances: those that the lives do not tell, because they arise within a single step
     merged: (output, input) where the output lies exactly on the input
     """
@@ -61,6 +62,7 @@ class Lives:
     facts: Facts
     segment: Segment
     found: dict[str, Life] = field(default_factory=dict)
+    waiting: set[str] = field(default_factory=set)
     distances: list[Distance] = field(default_factory=list)
     merged: list[tuple[str, str]] = field(default_factory=list)
 
@@ -71,9 +73,10 @@ class Lives:
     def peak(self) -> int:
         """Bytes needed at the worst moment: no placement can do with less."""
         total: Array = np.zeros(self.moments, np.int64)
-        for life in self.found.values():
-            total = total + life.words
-        return int(total.max())
+        for name, life in self.found.items():
+            if name not in self.waiting:
+                total += life.words
+        return int(total.max()) + sum(aligned(self.facts.bytes(name)) for name in self.waiting)
 
 
 def lives(facts: Facts, segment: Segment) -> Lives:
@@ -97,10 +100,28 @@ def lives(facts: Facts, segment: Segment) -> Lives:
             op = facts.graph.ops[index]
             late.add(op.outputs[0])
             result.distances.append(Distance(op.outputs[0], sums_name(op), 0, sums))
+    done = {index: _done(segment, index) for index in segment.times}
     for root, maker in facts.maker.items():
-        if maker <= segment.last and facts.last[root] >= segment.first:
-            result.found[root] = _tensor(facts, segment, root, root in early, root in late)
+        if maker > segment.last or facts.last[root] < segment.first:
+            continue
+        if maker < segment.first and facts.last[root] > segment.last:
+            result.waiting.add(root)
+            result.found[root] = _whole(facts.bytes(root), result.moments)
+        else:
+            result.found[root] = _tensor(facts, segment, done, root, root in early, root in late)
     return result
+
+
+def _whole(size: int, moments: int) -> Life:
+    """All of a tensor, all the time."""
+    return Life(np.broadcast_to(np.int64(0), moments), np.broadcast_to(np.int64(size), moments))
+
+
+def _done(segment: Segment, index: int) -> Array:
+    """How many steps op `index` has done before each step of the segment, and at its end."""
+    done = np.zeros(len(segment.steps) + 1, np.int64)
+    np.cumsum(segment.steps == index, out=done[1:])
+    return done
 
 
 def _workspace(facts: Facts, segment: Segment, index: int, late: set[str]) -> Mapping[str, Life]:
@@ -129,26 +150,28 @@ def _moments(first: Array, second: Array) -> Array:
     return both
 
 
-def _tensor(facts: Facts, segment: Segment, root: str, early: bool, late: bool) -> Life:
+def _tensor(
+    facts: Facts, segment: Segment, done: Mapping[int, Array], root: str, early: bool, late: bool
+) -> Life:
+    """done: by op, as _done has it."""
     count, size, maker = len(segment.steps), facts.bytes(root), facts.maker[root]
-    if maker < segment.first and facts.last[root] > segment.last:
-        return Life(np.zeros(2 * count, np.int64), np.full(2 * count, size))
-    before = after = np.full(count, size)  # what is made before and after each step
+    # Between two steps, and before the first and after the last: what is made, what is needed from.
+    made = np.full(count + 1, size)
     if maker in segment.times:
-        before, after = _made(facts, segment, root)
-    needed = needed_later = np.full(count, 0 if facts.last[root] > segment.last else size)
+        rows = made_rows(facts, segment, root)  # a folding op makes all in its last step
+        made = done[maker] // (len(segment.times[maker]) // rows) * (size // rows)
+    needed = np.full(count + 1, 0 if facts.last[root] > segment.last else size)
     for index, name in facts.readers[root]:
         if segment.first <= index <= segment.last:
             still = first_needed(facts, segment, index, name)
-            done = np.searchsorted(segment.times[index], np.arange(count), "left")
-            now, later = still[done], still[done + (segment.steps == index)]
-            needed, needed_later = np.minimum(needed, now), np.minimum(needed_later, later)
+            needed = np.minimum(needed, still[done[index]])
+    before, after = made[:-1], made[1:]
+    needed, later = needed[:-1], needed[1:]
     if maker in segment.times:
         # What a step makes is there when it has been made, though nobody may need it.
-        making = after > before
-        needed = np.where(making, np.minimum(needed, before), needed)
-        needed_later = np.where(making, np.minimum(needed_later, before), needed_later)
-    low = _moments(needed, needed_later if early else needed)
+        new = np.where(after > before, before, size)
+        needed, later = np.minimum(needed, new), np.minimum(later, new)
+    low = _moments(needed, later if early else needed)
     high = _moments(before if late else after, after)
     ring = segment.rings.get(root)
     if ring is not None:
@@ -156,14 +179,3 @@ def _tensor(facts: Facts, segment: Segment, root: str, early: bool, late: bool) 
         low, high = np.zeros_like(low), np.zeros_like(high)
         high[alive[0] : alive[-1] + 1] = ring * (size // facts.rows(root))
     return Life(low, high)
-
-
-def _made(facts: Facts, segment: Segment, root: str) -> tuple[Array, Array]:
-    """Bytes that are made before and after each step of the segment."""
-    size, rows = facts.bytes(root), made_rows(facts, segment, root)
-    times, steps = segment.times[facts.maker[root]], np.arange(len(segment.steps))
-    if rows == 1:  # a folding op makes all in its last step
-        times = times[-1:]
-    before = np.searchsorted(times, steps, "left") * (size // rows)
-    after = np.searchsorted(times, steps, "right") * (size // rows)
-    return before, after

@@ -47,18 +47,19 @@ def alone(facts: Facts, index: int) -> Segment:
 
 def stream(facts: Facts, first: int, last: int) -> Segment:
     """The ops first … last row by row; all must have a row form."""
-    steps = np.array(_order(facts, first, last))
-    times = {i: np.flatnonzero(steps == i) for i in range(_begin(facts, first), last + 1)}
-    rings = {}
-    for index in times:
-        for name in facts.made_by.get(index, ()):
-            if ring := _ring(facts, name, last, times):
-                rings[name] = ring
-    return Segment(first, last, True, steps, times, rings)
+    segment = begun(facts, first)
+    for _ in range(first, last + 1):
+        segment = longer(facts, segment)
+    return segment
 
 
-def _begin(facts: Facts, first: int) -> int:
-    return SOURCE if facts.input_rows and first == 0 else first
+def begun(facts: Facts, first: int) -> Segment:
+    """What a streamed segment from op `first` on begins with: nothing, or the rows that arrive."""
+    times: dict[int, Array] = {}
+    if facts.input_rows and first == 0:
+        times[SOURCE] = np.arange(facts.rows(facts.graph.inputs[0]))
+    steps = np.full(len(times.get(SOURCE, ())), SOURCE)
+    return Segment(first, first - 1, True, steps, times)
 
 
 def form_of(facts: Facts, index: int) -> RowForm:
@@ -67,42 +68,39 @@ def form_of(facts: Facts, index: int) -> RowForm:
     return form
 
 
-def _order(facts: Facts, first: int, last: int) -> list[int]:
-    """The steps by the rule: always the latest op that can run."""
-    begin = _begin(facts, first)
-    count = {i: form_of(facts, i).steps for i in range(first, last + 1)}
-    waits: dict[int, list[tuple[int, list[int]]]] = {SOURCE: []}
-    followers: dict[int, list[int]] = {i: [] for i in range(begin, last + 1)}
-    for index in range(first, last + 1):
-        waits[index] = []
-        for name in form_of(facts, index).reads:
-            maker = facts.maker[facts.root[name]]
-            if maker >= begin:
-                waits[index].append((maker, facts.waits(index, name)))
-                followers[maker].append(index)
-    if begin == SOURCE:
-        count[SOURCE] = facts.rows(facts.graph.inputs[0])
-    done, made = dict.fromkeys(count, 0), dict.fromkeys(count, 0)
+def longer(facts: Facts, segment: Segment) -> Segment:
+    """A streamed segment with the next op, which must have a row form.
 
-    def ready(index: int) -> bool:
-        step = done[index]
-        return step < count[index] and all(
-            made[maker] >= need[step] for maker, need in waits[index]
-        )
+    The steps that were there keep their order, since they wait for none of the new ones; these come
+    between them, each as soon as its input rows are there.
+    """
+    index = segment.last + 1
+    form = form_of(facts, index)
+    before = np.zeros(form.steps, np.int64)  # how many of the old steps each new one waits for
+    for name in form.reads:
+        maker = facts.maker[facts.root[name]]
+        if maker in segment.times:
+            before = np.maximum(before, _waits(facts, segment.times[maker], maker, index, name))
+    before = np.maximum.accumulate(before)
+    moved = np.arange(len(segment.steps))
+    moved += np.searchsorted(before, moved, "right")
+    times = {op: moved[old] for op, old in segment.times.items()}
+    times[index] = before + np.arange(form.steps)
+    rings = dict(segment.rings)
+    for root in {facts.root[name]: None for name in form.reads}:
+        if facts.maker[root] in times and (ring := _ring(facts, root, index, times)):
+            rings[root] = ring
+    rings = dict(sorted(rings.items(), key=lambda item: facts.maker[item[0]]))
+    steps = np.insert(segment.steps, before, index)
+    return Segment(segment.first, index, True, steps, times, rings)
 
-    steps: list[int] = []
-    total = sum(count.values())
-    index = last
-    while len(steps) < total:
-        # No op behind `index` can run, but for the followers of the one that ran last.
-        while not ready(index):
-            index -= 1
-        steps.append(index)
-        done[index] += 1
-        folds = index != SOURCE and form_of(facts, index).sums
-        made[index] = done[index] // count[index] if folds else done[index]
-        index = max([index, *followers[index]])
-    return steps
+
+def _waits(facts: Facts, times: Array, maker: int, index: int, name: str) -> Array:
+    """For each step of op `index`: after how many steps of the segment the rows that it reads have
+    been made, by an op that runs at `times`."""
+    if maker != SOURCE and form_of(facts, maker).sums:
+        times = times[-1:]
+    return np.concatenate([[0], times + 1])[facts.waits(index, name)]
 
 
 def made_rows(facts: Facts, segment: Segment, root: str) -> int:
@@ -132,8 +130,7 @@ def _ring(facts: Facts, root: str, last: int, times: Mapping[int, Array]) -> int
     index, readers = facts.maker[root], facts.readers[root]
     if index != SOURCE and form_of(facts, index).sums:
         return 0
-    views = [name for name, of in facts.root.items() if of == root]
-    if root in facts.kept or len(views) > 1 or any(i > last for i, _ in readers) or not readers:
+    if root in facts.kept or len(facts.views[root]) > 1 or facts.last[root] > last:
         return 0
     rows, height = np.arange(len(times[index])), facts.rows(root)
     oldest = rows
