@@ -89,16 +89,18 @@ class _Fit:
                 offsets[index] = self._lowest(index, offsets)
         return offsets
 
-    def again(self, order: Sequence[int], known: Mapping[int, int], *swapped: int) -> dict[int, int]:
-        """The same for an order that differs from one whose offsets are known by two buffers that
-        changed places: only what is near a buffer that moves is fitted anew."""
-        offsets = dict(self.task.fixed)
-        moved = sum(1 << index for index in set(swapped))
-        for index in order:
+    def again(self, order: Sequence[int], known: Mapping[int, int], a: int, b: int) -> dict[int, int]:
+        """The same for an order that differs in positions a and b, which changed places, from one
+        whose offsets are known: only what is near a buffer that moves is fitted anew."""
+        offsets, begin, end = dict(self.task.fixed), min(a, b), max(a, b)
+        swapped = (1 << order[a]) | (1 << order[b])
+        moved = 0  # as bits; between the two positions both that change places count as moved
+        for position, index in enumerate(order):
             if index in offsets:
                 continue
+            near = self.near_bits[index] & (moved | swapped if begin < position < end else moved)
             place = known[index]
-            if index in swapped or self.near_bits[index] & moved:
+            if near or position in (begin, end):
                 place = self._lowest(index, offsets)
                 if place != known[index]:
                     moved |= 1 << index
@@ -107,10 +109,11 @@ class _Fit:
 
     def _lowest(self, index: int, offsets: Mapping[int, int]) -> int:
         """The lowest place of a buffer between those that have theirs."""
+        known = offsets.get
         busy = [
-            (offsets[other] + low, offsets[other] + high)
+            (offset + low, offset + high)
             for other, low, high in self.near[index]
-            if other in offsets
+            if (offset := known(other)) is not None
         ]
         busy.sort()
         place = 0
@@ -196,7 +199,7 @@ def _search(fit: _Fit, best_order: list[int], bound: int, rounds: int) -> dict[i
         a = trial.index(generator.choice(fit.pillar(offsets, total)))
         b = generator.randrange(len(trial))
         trial[a], trial[b] = trial[b], trial[a]
-        moved = fit.again(trial, offsets, trial[a], trial[b])
+        moved = fit.again(trial, offsets, a, b)
         size = fit.total(moved)
         idle += 1
         if size <= total or generator.random() < 0.02:

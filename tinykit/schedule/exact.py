@@ -69,7 +69,7 @@ class _Tree:
         """The first pair of buffers that are in each other's way."""
         i, j, low, high = self.pairs
         behind = offsets[i] - offsets[j]
-        found = np.flatnonzero((low < behind) & (behind < high))
+        found = ((low < behind) & (behind < high)).nonzero()[0]
         return (int(i[found[0]]), int(j[found[0]])) if len(found) else None
 
     def search(self, offsets: list[int], behind: list[list[tuple[int, int]]]) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinykit.ir import Array, Graph
 from tinykit.schedule.facts import Facts, aligned
-from tinykit.schedule.lives import Distance, Life, Lives, lives
+from tinykit.schedule.lives import Distance, Life, Lives, Whole, lives
 from tinykit.schedule.segments import alone
 
 
@@ -62,7 +62,7 @@ class _Parts:
     """A buffer under construction."""
 
     names: list[str]
-    lives: dict[int, Life] = field(default_factory=dict)  # by segment
+    lives: dict[int, Life | Whole] = field(default_factory=dict)  # by segment
 
 
 def merge(facts: Facts, found: Sequence[Lives]) -> tuple[list[Buffer], list[Distance]]:
@@ -99,8 +99,8 @@ def _buffer(facts: Facts, part: _Parts, found: Sequence[Lives], starts: Array) -
     first, last = min(part.lives), max(part.lives)
     pieces = []
     for number in range(first, last + 1):
-        empty = np.zeros(found[number].moments, np.int64)
-        pieces.append(part.lives.get(number, Life(empty, empty)))
+        nothing = Whole(found[number].moments, slice(0), 0)
+        pieces.append(part.lives.get(number, nothing))
     low, high = (np.concatenate([getattr(p, name) for p in pieces]) for name in ("low", "high"))
     alive = np.flatnonzero(low < high)
     begin, end = (int(alive[0]), int(alive[-1]) + 1) if len(alive) else (0, 1)

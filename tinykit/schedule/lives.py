@@ -30,7 +30,11 @@ class Life:
         first, end = (bound + (ALIGNMENT - 1) & -ALIGNMENT for bound in (self.low, self.high))
         return np.maximum(end - first, 0)
 
-    def united(self, other: Life) -> Life:
+    def add_to(self, total: Array) -> None:
+        """Count the bytes needed at each moment."""
+        total += self.words
+
+    def united(self, other: Life | Whole) -> Life:
         """The life of a buffer that holds both."""
         mine, theirs = self.low < self.high, other.low < other.high
         low = np.where(mine & theirs, np.minimum(self.low, other.low),
@@ -38,6 +42,33 @@ class Life:
         high = np.where(mine & theirs, np.maximum(self.high, other.high),
                         np.where(theirs, other.high, self.high))  # fmt: skip
         return Life(low, high)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The life of a buffer of which all `size` bytes are needed at some of the moments, or none."""
+
+    moments: int
+    when: Array | slice
+    size: int
+
+    @property
+    def low(self) -> Array:
+        return np.zeros(self.moments, np.int64)
+
+    @property
+    def high(self) -> Array:
+        high = np.zeros(self.moments, np.int64)
+        high[self.when] = self.size
+        return high
+
+    def add_to(self, total: Array) -> None:
+        """Count the bytes needed at each moment."""
+        total[self.when] += aligned(self.size)
+
+    def united(self, other: Life | Whole) -> Life:
+        """The life of a buffer that holds both."""
+        return Life(self.low, self.high).united(other)
 
 
 @dataclass(frozen=True)
@@ -54,15 +85,13 @@ class Distance:
 class Lives:
     """The lives of all buffers in a segment, by root, scratch_name or sums_name.
 
-    waiting: those that are needed later and not touched, from the first moment to the last
     distances: those that the lives do not tell, because they arise within a single step
     merged: (output, input) where the output lies exactly on the input
     """
 
     facts: Facts
     segment: Segment
-    found: dict[str, Life] = field(default_factory=dict)
-    waiting: set[str] = field(default_factory=set)
+    found: dict[str, Life | Whole] = field(default_factory=dict)
     distances: list[Distance] = field(default_factory=list)
     merged: list[tuple[str, str]] = field(default_factory=list)
 
@@ -73,10 +102,9 @@ class Lives:
     def peak(self) -> int:
         """Bytes needed at the worst moment: no placement can do with less."""
         total: Array = np.zeros(self.moments, np.int64)
-        for name, life in self.found.items():
-            if name not in self.waiting:
-                total += life.words
-        return int(total.max()) + sum(aligned(self.facts.bytes(name)) for name in self.waiting)
+        for life in self.found.values():
+            life.add_to(total)
+        return int(total.max())
 
 
 def lives(facts: Facts, segment: Segment) -> Lives:
@@ -100,44 +128,23 @@ def lives(facts: Facts, segment: Segment) -> Lives:
             op = facts.graph.ops[index]
             late.add(op.outputs[0])
             result.distances.append(Distance(op.outputs[0], sums_name(op), 0, sums))
-    done = {index: _done(segment, index) for index in segment.times}
     for root, maker in facts.maker.items():
-        if maker > segment.last or facts.last[root] < segment.first:
-            continue
-        if maker < segment.first and facts.last[root] > segment.last:
-            result.waiting.add(root)
-            result.found[root] = _whole(facts.bytes(root), result.moments)
-        else:
-            result.found[root] = _tensor(facts, segment, done, root, root in early, root in late)
+        if maker <= segment.last and facts.last[root] >= segment.first:
+            result.found[root] = _tensor(facts, segment, root, root in early, root in late)
     return result
 
 
-def _whole(size: int, moments: int) -> Life:
-    """All of a tensor, all the time."""
-    return Life(np.broadcast_to(np.int64(0), moments), np.broadcast_to(np.int64(size), moments))
-
-
-def _done(segment: Segment, index: int) -> Array:
-    """How many steps op `index` has done before each step of the segment, and at its end."""
-    done = np.zeros(len(segment.steps) + 1, np.int64)
-    np.cumsum(segment.steps == index, out=done[1:])
-    return done
-
-
-def _workspace(facts: Facts, segment: Segment, index: int, late: set[str]) -> Mapping[str, Life]:
+def _workspace(facts: Facts, segment: Segment, index: int, late: set[str]) -> Mapping[str, Whole]:
     """Scratch of an op during its steps; sums from its first step to its last."""
     op, times = facts.graph.ops[index], segment.times[index]
+    moments = 2 * len(segment.steps)
     found = {}
     if size := facts.scratch(index, segment.streamed):
-        high = np.zeros(2 * len(segment.steps), np.int64)
-        high[2 * times + 1] = size
-        if scratch_name(op) not in late:
-            high[2 * times] = size
-        found[scratch_name(op)] = Life(np.zeros_like(high), high)
+        after = 2 * times + 1
+        when = after if scratch_name(op) in late else np.concatenate([after - 1, after])
+        found[scratch_name(op)] = Whole(moments, when, size)
     if segment.streamed and (size := form_of(facts, index).sums):
-        high = np.zeros(2 * len(segment.steps), np.int64)
-        high[2 * times[0] : 2 * times[-1] + 1] = size
-        found[sums_name(op)] = Life(np.zeros_like(high), high)
+        found[sums_name(op)] = Whole(moments, slice(2 * times[0], 2 * times[-1] + 1), size)
     return found
 
 
@@ -150,21 +157,24 @@ def _moments(first: Array, second: Array) -> Array:
     return both
 
 
-def _tensor(
-    facts: Facts, segment: Segment, done: Mapping[int, Array], root: str, early: bool, late: bool
-) -> Life:
-    """done: by op, as _done has it."""
+def _tensor(facts: Facts, segment: Segment, root: str, early: bool, late: bool) -> Life | Whole:
     count, size, maker = len(segment.steps), facts.bytes(root), facts.maker[root]
+    if maker < segment.first and facts.last[root] > segment.last:
+        return Whole(2 * count, slice(None), size)
+    if root in segment.rings:
+        begin, end = segment.held[root]
+        ring = segment.rings[root] * (size // facts.rows(root))
+        return Whole(2 * count, slice(2 * begin, 2 * end + 2), ring)
     # Between two steps, and before the first and after the last: what is made, what is needed from.
     made = np.full(count + 1, size)
     if maker in segment.times:
         rows = made_rows(facts, segment, root)  # a folding op makes all in its last step
-        made = done[maker] // (len(segment.times[maker]) // rows) * (size // rows)
+        made = _done(segment, maker) // (len(segment.times[maker]) // rows) * (size // rows)
     needed = np.full(count + 1, 0 if facts.last[root] > segment.last else size)
     for index, name in facts.readers[root]:
         if segment.first <= index <= segment.last:
             still = first_needed(facts, segment, index, name)
-            needed = np.minimum(needed, still[done[index]])
+            needed = np.minimum(needed, still[_done(segment, index)])
     before, after = made[:-1], made[1:]
     needed, later = needed[:-1], needed[1:]
     if maker in segment.times:
@@ -173,9 +183,11 @@ def _tensor(
         needed, later = np.minimum(needed, new), np.minimum(later, new)
     low = _moments(needed, later if early else needed)
     high = _moments(before if late else after, after)
-    ring = segment.rings.get(root)
-    if ring is not None:
-        alive = np.flatnonzero(low < high)
-        low, high = np.zeros_like(low), np.zeros_like(high)
-        high[alive[0] : alive[-1] + 1] = ring * (size // facts.rows(root))
     return Life(low, high)
+
+
+def _done(segment: Segment, index: int) -> Array:
+    """How many steps op `index` has done before each step of the segment, and at its end."""
+    done = np.zeros(len(segment.steps) + 1, np.int64)
+    np.cumsum(segment.steps == index, out=done[1:])
+    return done

@@ -28,6 +28,7 @@ class Segment:
     steps: the index of the op that each step runs (SOURCE: an input row arrives)
     times: when each op runs, as positions in `steps`
     rings: rows of the tensors that are never whole in memory; others are whole
+    held: the first and the last step at which a ring holds something
     """
 
     first: int
@@ -36,6 +37,7 @@ class Segment:
     steps: Array
     times: Mapping[int, Array]
     rings: Mapping[str, int] = field(default_factory=dict)
+    held: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def alone(facts: Facts, index: int) -> Segment:
@@ -87,12 +89,13 @@ def longer(facts: Facts, segment: Segment) -> Segment:
     times = {op: moved[old] for op, old in segment.times.items()}
     times[index] = before + np.arange(form.steps)
     rings = dict(segment.rings)
+    held = {root: (int(moved[a]), int(moved[b])) for root, (a, b) in segment.held.items()}
     for root in {facts.root[name]: None for name in form.reads}:
         if facts.maker[root] in times and (ring := _ring(facts, root, index, times)):
-            rings[root] = ring
+            rings[root], held[root] = ring, _held(facts, root, times)
     rings = dict(sorted(rings.items(), key=lambda item: facts.maker[item[0]]))
     steps = np.insert(segment.steps, before, index)
-    return Segment(segment.first, index, True, steps, times, rings)
+    return Segment(segment.first, index, True, steps, times, rings, held)
 
 
 def _waits(facts: Facts, times: Array, maker: int, index: int, name: str) -> Array:
@@ -139,6 +142,17 @@ def _ring(facts: Facts, root: str, last: int, times: Mapping[int, Array]) -> int
         oldest = np.minimum(oldest, facts.needs(reader, name)[done])
     capacity = int((rows + 1 - oldest).max())
     return capacity if capacity < height else 0
+
+
+def _held(facts: Facts, root: str, times: Mapping[int, Array]) -> tuple[int, int]:
+    """From the step that makes the first row of a tensor to the last one that makes or needs one."""
+    made, readers = times[facts.maker[root]], facts.readers[root]
+    steps = np.sort(np.concatenate([times[reader] for reader, _ in readers]))
+    oldest = np.full(len(steps), facts.rows(root))
+    for reader, name in readers:
+        oldest = np.minimum(oldest, facts.needs(reader, name)[np.searchsorted(times[reader], steps)])
+    needing = steps[oldest < np.searchsorted(made, steps)]
+    return int(made[0]), max(int(made[-1]), int(needing.max(initial=0)))
 
 
 def overhead(facts: Facts, segment: Segment) -> int:
