@@ -89,7 +89,9 @@ class _Fit:
                 offsets[index] = self._lowest(index, offsets)
         return offsets
 
-    def again(self, order: Sequence[int], known: Mapping[int, int], a: int, b: int) -> dict[int, int]:
+    def again(
+        self, order: Sequence[int], known: Mapping[int, int], a: int, b: int
+    ) -> dict[int, int]:
         """The same for an order that differs in positions a and b, which changed places, from one
         whose offsets are known: only what is near a buffer that moves is fitted anew."""
         offsets, begin, end = dict(self.task.fixed), min(a, b), max(a, b)

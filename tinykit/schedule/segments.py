@@ -145,12 +145,14 @@ def _ring(facts: Facts, root: str, last: int, times: Mapping[int, Array]) -> int
 
 
 def _held(facts: Facts, root: str, times: Mapping[int, Array]) -> tuple[int, int]:
-    """From the step that makes the first row of a tensor to the last one that makes or needs one."""
+    """The step that makes the first row of a tensor, and the last that makes or needs one."""
     made, readers = times[facts.maker[root]], facts.readers[root]
     steps = np.sort(np.concatenate([times[reader] for reader, _ in readers]))
     oldest = np.full(len(steps), facts.rows(root))
     for reader, name in readers:
-        oldest = np.minimum(oldest, facts.needs(reader, name)[np.searchsorted(times[reader], steps)])
+        oldest = np.minimum(
+            oldest, facts.needs(reader, name)[np.searchsorted(times[reader], steps)]
+        )
     needing = steps[oldest < np.searchsorted(made, steps)]
     return int(made[0]), max(int(made[-1]), int(needing.max(initial=0)))
 
