@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,7 +14,10 @@ from rich.console import Console
 from tinykit.report import Column, Report, Table
 from tinykit.report.picture import MemoryBar, draw_memory
 from tinykit.report.run import accuracy_report, inference_report, training_report
+from tinykit.report.search import draw_search, search_table
 from tinykit.session import Accuracy, Inference, TrainedStep
+from tinykit.training.plan import head_only
+from tinykit.training.search import Cost, Found, Tried
 
 
 def _printed(report: Report) -> str:
@@ -56,6 +60,32 @@ def test_inference_report_gives_outputs_in_real_units() -> None:
     assert json.loads(json.dumps(report.data))["samples"] == [
         {"prediction": 1, "label": None, "outputs": [0.25, 0.75]}
     ]
+
+
+def test_a_search_is_drawn_with_every_candidate(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    tried = tuple(Tried(0.1 * n, Cost(40_000 + 999 * n, 1, 1), 0.5) for n in range(1, 6))
+    found = Found(head_only(), tried[2].contribution, tried[2].cost, tried)
+    draw_search(found, 44_000, tmp_path / "a.svg", "gesture")
+    root = ElementTree.parse(tmp_path / "a.svg").getroot()
+    groups = {group.get("id"): group for group in root.findall(".//{*}g")}
+    points, chosen = (
+        [
+            (float(use.get("x", "")), float(use.get("y", "")))
+            for use in groups[name].findall(".//{*}use")
+        ]
+        for name in ("points", "chosen")
+    )
+    assert len(points) == len(tried)
+    assert [x for x, _ in points] == sorted(x for x, _ in points)
+    assert [y for _, y in points] == sorted((y for _, y in points), reverse=True)  # down in an SVG
+    assert chosen == [points[2]]
+    text = "".join(root.itertext())
+    assert "chosen: 42,997 B" in text
+    assert "budget: 44,000 B" in text
+    rows = search_table(found).rows
+    assert [row[-1] for row in rows] == ["", "", "chosen", "", ""]
+    assert [row[1] for row in rows] == [f"{item.cost.sram:,}" for item in tried]
 
 
 def test_picture_names_every_item_and_is_the_same_every_time(tmp_path: Path) -> None:

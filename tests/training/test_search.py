@@ -117,6 +117,9 @@ def test_a_seed_makes_the_same_plan_again(
         for _ in range(2)
     )
     assert first == second
+    fitting = [tried for tried in first.tried if tried.cost.sram <= 1400]
+    assert max(tried.contribution for tried in fitting) == first.contribution
+    assert len(first.tried) > len(fitting)
     assert Plan.parse(tomllib.loads(searched_text(first)), "x") == first.plan
 
 

@@ -32,6 +32,10 @@ def plan(
         Path | None,
         typer.Option("--picture", metavar="FILE", help="Draw SRAM against instructions."),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", metavar="FILE", help="With --search: draw contribution and SRAM."),
+    ] = None,
     model: ModelFile = None,
     sram: Sram = None,
     flash: Flash = None,
@@ -45,16 +49,24 @@ def plan(
     from tinykit.project import Project
     from tinykit.report.curve import Curve, draw_curve
     from tinykit.report.generated import plan_report
+    from tinykit.report.picture import check_drawing
+    from tinykit.report.search import draw_search
 
     opened = Project.open(project, required=model is None)
     opened = opened.override(model=model, plan=plan_file, board=board, sram=sram, flash=flash)
     if latency is not None and not search:
         raise UsageError("--latency goes with --search")
+    if plot is not None and not search:
+        raise UsageError("--plot goes with --search; --picture draws the schedules of a plan")
+    if plot is not None:
+        check_drawing()
     found = None
     if search:
         write = write or opened.root / f"plan-{opened.board().sram // 1024}KB.toml"
         with output.progress("searching a plan", json) as progress:
             opened, found = opened.with_searched_plan(write, latency, seed, progress)
+        if plot is not None:
+            draw_search(found, opened.board().sram, plot, f"{opened.name}: plans searched")
     elif write is not None:
         with output.progress("trying plans", json) as progress:
             opened = opened.with_default_plan(write, progress)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tinykit.report.report import Column, JsonValue, Report, Table, numbers
+from tinykit.report.search import search_data, search_table
 
 if TYPE_CHECKING:
     from tinykit.build.bounds import MemoryPlan
@@ -56,7 +56,7 @@ def plan_report(
         *_memory_parts(manifest, memory),
         *_streaming(manifest),
         *((curve.table(),) if curve else ()),
-        *((_found_line(found),) if found else ()),
+        *((search_table(found), _found_line(found)) if found else ()),
         *((f"written to {written}",) if written else ()),
     )
     return Report(
@@ -66,7 +66,7 @@ def plan_report(
             "written": str(written) if written else None,
             "segments": [segment.model_dump(mode="json") for segment in manifest.segments],
             "curve": curve.data() if curve else None,
-            "search": {"contribution": found.contribution, **asdict(found.cost)} if found else None,
+            "search": search_data(found) if found else None,
             **_facts(manifest, memory),
         },
         lines,

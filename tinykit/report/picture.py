@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 
 # Colours that people with any colour vision tell apart (Okabe & Ito, 2008)
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
+
+
+# A grey that contrasts with white and with black alike (4.5 to 1): backgrounds are transparent
+_INK = "#767676"
 
 
 @dataclass(frozen=True)
@@ -42,17 +47,46 @@ class Plot:
     marks: Mapping[str, float]
 
 
-@contextmanager
-def _figure(path: Path, width: float, height: float, title: str) -> Iterator[Figure]:
-    """A figure to draw on; it is written to `path`, the same bytes every time."""
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError:
+@dataclass(frozen=True)
+class Dots:
+    """Points, one of which is chosen, and a limit of x; names of these two for the legend."""
+
+    points: Sequence[tuple[float, float]]
+    chosen: tuple[float, float]
+    limit: float
+    x_label: str
+    y_label: str
+    names: tuple[str, str]
+
+
+def check_drawing() -> None:
+    """Raises TinykitError without matplotlib: ask before work that ends in a picture."""
+    if find_spec("matplotlib") is None:
         raise TinykitError(
             "pictures need matplotlib, which is not installed", "pip install 'tinykit-mcu[plot]'"
-        ) from None
-    with mpl.rc_context({"svg.hashsalt": "tinykit", "font.size": 9, "svg.fonttype": "none"}):
+        )
+
+
+@contextmanager
+def _figure(
+    path: Path, width: float, height: float, title: str, ink: str = "black"
+) -> Iterator[Figure]:
+    """A figure to draw on; it is written to `path`, the same bytes every time.
+
+    ink: the colour of text and axes; if it is not black, the background is transparent
+    """
+    check_drawing()
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    background = "white" if ink == "black" else "none"
+    with mpl.rc_context(
+        {
+            "svg.hashsalt": "tinykit", "font.size": 9, "svg.fonttype": "none",
+            "text.color": ink, "axes.labelcolor": ink, "axes.edgecolor": ink,
+            "xtick.color": ink, "ytick.color": ink, "savefig.facecolor": background,
+        }
+    ):  # fmt: skip
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
         if title:
@@ -73,6 +107,27 @@ def save_plot(plot: Plot, path: Path, title: str = "") -> None:
         axis.set_xlim(left=0)
         axis.set_xlabel(plot.x_label)
         axis.set_ylabel(plot.y_label)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False, fontsize=8)
+
+
+def save_dots(dots: Dots, path: Path, title: str = "") -> None:
+    """Write a picture (.svg or .png by the name's ending) of points, the chosen one and the limit.
+
+    Points, line and text can be read on a light and on a dark background. In an SVG the points
+    are the group "points". Raises TinykitError without matplotlib.
+    """
+    with _figure(path, 7, 3.6, title, _INK) as figure:
+        axis = figure.subplots()
+        axis.set_facecolor("none")
+        x, y = zip(*dots.points, strict=True) if dots.points else ((), ())
+        axis.scatter(x, y, s=28, color=_COLOURS[0], label="candidates", gid="points")
+        axis.plot(*dots.chosen, "o", markersize=11, fillstyle="none", color=_COLOURS[5],
+                  markeredgewidth=2, label=dots.names[0], gid="chosen")  # fmt: skip
+        axis.axvline(dots.limit, color=_COLOURS[3], linestyle="--", label=dots.names[1])
+        axis.set_ylim(bottom=0)
+        axis.set_xlabel(dots.x_label)
+        axis.set_ylabel(dots.y_label)
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(frameon=False, fontsize=8)
 

@@ -69,32 +69,60 @@ class _Fit:
     task: Problem
     mirrored: bool = False
     near: list[list[tuple[int, int, int]]] = field(init=False)
+    near_bits: list[int] = field(init=False)  # the same buffers as bits of a number
 
     def __post_init__(self) -> None:
         self.near = [[] for _ in self.task.sizes]
+        self.near_bits = [0] * len(self.task.sizes)
         for (i, j), (low, high) in self.task.apart.items():
             if self.mirrored:
                 move = self.task.sizes[j] - self.task.sizes[i]
                 low, high = move - high, move - low
             self.near[i].append((j, low, high))
+            self.near_bits[i] |= 1 << j
 
     def __call__(self, order: Sequence[int]) -> dict[int, int]:
         """Offsets (from the top when mirrored, of the buffers' ends)."""
         offsets = dict(self.task.fixed)
         for index in order:
+            if index not in offsets:
+                offsets[index] = self._lowest(index, offsets)
+        return offsets
+
+    def again(
+        self, order: Sequence[int], known: Mapping[int, int], a: int, b: int
+    ) -> dict[int, int]:
+        """The same for an order that differs in positions a and b, which changed places, from one
+        whose offsets are known: only what is near a buffer that moves is fitted anew."""
+        offsets, begin, end = dict(self.task.fixed), min(a, b), max(a, b)
+        swapped = (1 << order[a]) | (1 << order[b])
+        moved = 0  # as bits; between the two positions both that change places count as moved
+        for position, index in enumerate(order):
             if index in offsets:
                 continue
-            busy = sorted(
-                (offsets[other] + low, offsets[other] + high)
-                for other, low, high in self.near[index]
-                if other in offsets
-            )
-            place = 0
-            for low, high in busy:
-                if place > low:
-                    place = max(place, high)
+            near = self.near_bits[index] & (moved | swapped if begin < position < end else moved)
+            place = known[index]
+            if near or position in (begin, end):
+                place = self._lowest(index, offsets)
+                if place != known[index]:
+                    moved |= 1 << index
             offsets[index] = place
         return offsets
+
+    def _lowest(self, index: int, offsets: Mapping[int, int]) -> int:
+        """The lowest place of a buffer between those that have theirs."""
+        known = offsets.get
+        busy = [
+            (offset + low, offset + high)
+            for other, low, high in self.near[index]
+            if (offset := known(other)) is not None
+        ]
+        busy.sort()
+        place = 0
+        for low, high in busy:
+            if low < place < high:
+                place = high
+        return place
 
     def total(self, offsets: Mapping[int, int]) -> int:
         return max((o + self.task.sizes[i] for i, o in offsets.items()), default=0)
@@ -143,6 +171,7 @@ def place(
     best = fit(order)
     total, offsets = fit.total(best), fit.result(best)
     complete = total <= bound
+    tried = total
     if not complete:
         offsets, complete = improve(task, offsets, total, bound)
         total = max(o + task.sizes[i] for i, o in offsets.items())
@@ -150,7 +179,7 @@ def place(
         best = _search(fit, order, bound, min(rounds, SEARCH_PAIRS // len(task.apart)))
         if fit.total(best) < total:
             total, offsets = fit.total(best), fit.result(best)
-        if total > bound:
+        if bound < total < tried:  # else it would search in the same way again
             offsets, complete = improve(task, offsets, total, bound)
             total = max(o + task.sizes[i] for i, o in offsets.items())
     proof: Proof = "optimal, bound not reachable" if complete else "best found"
@@ -172,7 +201,7 @@ def _search(fit: _Fit, best_order: list[int], bound: int, rounds: int) -> dict[i
         a = trial.index(generator.choice(fit.pillar(offsets, total)))
         b = generator.randrange(len(trial))
         trial[a], trial[b] = trial[b], trial[a]
-        moved = fit(trial)
+        moved = fit.again(trial, offsets, a, b)
         size = fit.total(moved)
         idle += 1
         if size <= total or generator.random() < 0.02:

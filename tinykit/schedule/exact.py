@@ -12,6 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from tinykit.ir import Array
+
 NODES = 4000
 
 
@@ -33,14 +37,18 @@ class _Tree:
     nodes: int = 0
     best: list[int] | None = None
     complete: bool = False  # nothing better exists
-    pairs: list[tuple[int, int]] = field(init=False)
+    sizes: Array = field(init=False)
+    pairs: Array = field(init=False)  # rows i, j, low, high: the pairs of the largest buffers first
 
     def __post_init__(self) -> None:
         sizes = self.task.sizes
-        self.pairs = sorted(
+        self.sizes = np.array(sizes, np.int64)
+        pairs = sorted(
             (pair for pair in self.task.apart if pair[0] < pair[1]),
             key=lambda pair: -min(sizes[pair[0]], sizes[pair[1]]),
         )
+        rows = [(*pair, *self.task.apart[pair]) for pair in pairs]
+        self.pairs = np.array(rows, np.int64).reshape(-1, 4).T.copy()
 
     def raised(self, offsets: list[int], behind: list[list[tuple[int, int]]], start: int) -> bool:
         """Push buffers up until all decided distances hold; False if the limit is in the way."""
@@ -57,12 +65,12 @@ class _Tree:
                     waiting.append(i)
         return True
 
-    def conflict(self, offsets: list[int]) -> tuple[int, int] | None:
-        for i, j in self.pairs:
-            low, high = self.task.apart[i, j]
-            if low < offsets[i] - offsets[j] < high:
-                return i, j
-        return None
+    def conflict(self, offsets: Array) -> tuple[int, int] | None:
+        """The first pair of buffers that are in each other's way."""
+        i, j, low, high = self.pairs
+        behind = offsets[i] - offsets[j]
+        found = ((low < behind) & (behind < high)).nonzero()[0]
+        return (int(i[found[0]]), int(j[found[0]])) if len(found) else None
 
     def search(self, offsets: list[int], behind: list[list[tuple[int, int]]]) -> None:
         """Depth first; decisions that move less are tried first."""
@@ -70,11 +78,13 @@ class _Tree:
         while stack and self.nodes < NODES:
             offsets, behind = stack.pop()
             self.nodes += 1
-            if self._end(offsets) >= self.limit:
+            placed = np.array(offsets, np.int64)
+            end = int((placed + self.sizes).max(initial=0))
+            if end >= self.limit:
                 continue
-            pair = self.conflict(offsets)
+            pair = self.conflict(placed)
             if pair is None:
-                self.best, self.limit = offsets, self._end(offsets)
+                self.best, self.limit = offsets, end
                 if self.limit <= self.bound:
                     self.complete = True
                     return
@@ -90,9 +100,6 @@ class _Tree:
             children.sort(key=lambda child: -child[0])
             stack += [(moved, decided) for _, moved, decided in children]
         self.complete = not stack
-
-    def _end(self, offsets: list[int]) -> int:
-        return max((o + size for o, size in zip(offsets, self.task.sizes, strict=True)), default=0)
 
 
 def improve(

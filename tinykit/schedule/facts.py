@@ -42,6 +42,7 @@ class Facts:
     input_rows: the input arrives row by row, made by the op SOURCE.
     forms, calls: of each op
     maker:        index of the op that makes a root
+    views:        all tensors that lie in a root's bytes, itself first
     readers:      (op, the view that it reads) of a root, in order
     kept:         roots that are needed after the last op
     last:         index of the last op that needs a root; the number of ops for those that are kept
@@ -53,12 +54,13 @@ class Facts:
     forms: list[RowForm | None] = field(init=False)
     calls: list[tuple[Call, ...]] = field(init=False)
     root: dict[str, str] = field(init=False)
+    views: dict[str, list[str]] = field(init=False)
     maker: dict[str, int] = field(init=False)
     readers: dict[str, list[tuple[int, str]]] = field(init=False)
     kept: set[str] = field(init=False)
     made_by: dict[int, list[str]] = field(init=False)
     last: dict[str, int] = field(init=False)
-    _reaches: dict[tuple[int, str], tuple[list[int], Array]] = field(default_factory=dict)
+    _reaches: dict[tuple[int, str], tuple[Array, Array]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         graph = self.graph
@@ -78,6 +80,9 @@ class Facts:
                     self.readers[self.root[name]].append((index, name))
             for name in op.outputs:
                 self.root[name], self.maker[name], self.readers[name] = name, index, []
+        self.views = {}
+        for name, root in self.root.items():
+            self.views.setdefault(root, []).append(name)
         kept = (*graph.outputs, *graph.inputs) if self.keep_input else graph.outputs
         self.kept = {self.root[name] for name in kept}
         self.made_by = {}
@@ -93,7 +98,7 @@ class Facts:
         shape = self.graph[name].shape
         return shape[1] if len(shape) == 4 and shape[0] == 1 else 1
 
-    def waits(self, index: int, name: str) -> list[int]:
+    def waits(self, index: int, name: str) -> Array:
         """For each step of op `index`: how many rows of a tensor have to be there."""
         return self._reach(index, name)[0]
 
@@ -101,13 +106,14 @@ class Facts:
         """For each count of steps that op `index` has done: the first row that it still needs."""
         return self._reach(index, name)[1]
 
-    def _reach(self, index: int, name: str) -> tuple[list[int], Array]:
+    def _reach(self, index: int, name: str) -> tuple[Array, Array]:
         if (index, name) not in self._reaches:
             form, height = self.forms[index], self.rows(name)
             assert form is not None
             steps, reach = range(form.steps), form.reads[name]
             first = np.array([*(reach.first(step, height) for step in steps), height])
-            self._reaches[index, name] = [reach.last(step, height) for step in steps], first
+            last = np.array([reach.last(step, height) for step in steps])
+            self._reaches[index, name] = last, first
         return self._reaches[index, name]
 
     def _last_use(self, root: str) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinykit.ir import Array, Graph
 from tinykit.schedule.facts import Facts, aligned
-from tinykit.schedule.lives import Distance, Life, Lives, lives
+from tinykit.schedule.lives import Distance, Life, Lives, Whole, lives
 from tinykit.schedule.segments import alone
 
 
@@ -62,14 +62,12 @@ class _Parts:
     """A buffer under construction."""
 
     names: list[str]
-    lives: dict[int, Life] = field(default_factory=dict)  # by segment
+    lives: dict[int, Life | Whole] = field(default_factory=dict)  # by segment
 
 
 def merge(facts: Facts, found: Sequence[Lives]) -> tuple[list[Buffer], list[Distance]]:
     """The buffers of a program made of these segments, and the distances within single steps."""
-    views: dict[str, list[str]] = {}
-    for name, root in facts.root.items():
-        views.setdefault(root, []).append(name)
+    views = facts.views
     parts: dict[str, _Parts] = {}
     starts = np.cumsum([0, *(item.moments for item in found)])
     for number, item in enumerate(found):
@@ -93,7 +91,7 @@ def merge(facts: Facts, found: Sequence[Lives]) -> tuple[list[Buffer], list[Dist
 def _idle(facts: Facts, name: str) -> Buffer:
     """The input of a graph without ops."""
     size = facts.bytes(name)
-    views = tuple(view for view, root in facts.root.items() if root == name)
+    views = tuple(facts.views[name])
     return Buffer(views, aligned(size), 0, 0, 0, Life(np.zeros(2, np.int64), np.full(2, size)))
 
 
@@ -101,8 +99,8 @@ def _buffer(facts: Facts, part: _Parts, found: Sequence[Lives], starts: Array) -
     first, last = min(part.lives), max(part.lives)
     pieces = []
     for number in range(first, last + 1):
-        empty = np.zeros(found[number].moments, np.int64)
-        pieces.append(part.lives.get(number, Life(empty, empty)))
+        nothing = Whole(found[number].moments, slice(0), 0)
+        pieces.append(part.lives.get(number, nothing))
     low, high = (np.concatenate([getattr(p, name) for p in pieces]) for name in ("low", "high"))
     alive = np.flatnonzero(low < high)
     begin, end = (int(alive[0]), int(alive[-1]) + 1) if len(alive) else (0, 1)

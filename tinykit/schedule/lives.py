@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tinykit.ir import Array
-from tinykit.schedule.facts import ALIGNMENT, Facts, scratch_name, sums_name
+from tinykit.schedule.facts import ALIGNMENT, Facts, aligned, scratch_name, sums_name
 from tinykit.schedule.segments import Segment, first_needed, form_of, made_rows
 
 
@@ -27,10 +27,14 @@ class Life:
     @property
     def words(self) -> Array:
         """Bytes needed at each moment, counted as the words that begin in them."""
-        size = -(-self.high // ALIGNMENT) + self.low // -ALIGNMENT
-        return np.maximum(size, 0) * ALIGNMENT
+        first, end = (bound + (ALIGNMENT - 1) & -ALIGNMENT for bound in (self.low, self.high))
+        return np.maximum(end - first, 0)
 
-    def united(self, other: Life) -> Life:
+    def add_to(self, total: Array) -> None:
+        """Count the bytes needed at each moment."""
+        total += self.words
+
+    def united(self, other: Life | Whole) -> Life:
         """The life of a buffer that holds both."""
         mine, theirs = self.low < self.high, other.low < other.high
         low = np.where(mine & theirs, np.minimum(self.low, other.low),
@@ -38,6 +42,33 @@ class Life:
         high = np.where(mine & theirs, np.maximum(self.high, other.high),
                         np.where(theirs, other.high, self.high))  # fmt: skip
         return Life(low, high)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The life of a buffer of which all `size` bytes are needed at some of the moments, or none."""
+
+    moments: int
+    when: Array | slice
+    size: int
+
+    @property
+    def low(self) -> Array:
+        return np.zeros(self.moments, np.int64)
+
+    @property
+    def high(self) -> Array:
+        high = np.zeros(self.moments, np.int64)
+        high[self.when] = self.size
+        return high
+
+    def add_to(self, total: Array) -> None:
+        """Count the bytes needed at each moment."""
+        total[self.when] += aligned(self.size)
+
+    def united(self, other: Life | Whole) -> Life:
+        """The life of a buffer that holds both."""
+        return Life(self.low, self.high).united(other)
 
 
 @dataclass(frozen=True)
@@ -60,7 +91,7 @@ class Lives:
 
     facts: Facts
     segment: Segment
-    found: dict[str, Life] = field(default_factory=dict)
+    found: dict[str, Life | Whole] = field(default_factory=dict)
     distances: list[Distance] = field(default_factory=list)
     merged: list[tuple[str, str]] = field(default_factory=list)
 
@@ -72,7 +103,7 @@ class Lives:
         """Bytes needed at the worst moment: no placement can do with less."""
         total: Array = np.zeros(self.moments, np.int64)
         for life in self.found.values():
-            total = total + life.words
+            life.add_to(total)
         return int(total.max())
 
 
@@ -103,20 +134,17 @@ def lives(facts: Facts, segment: Segment) -> Lives:
     return result
 
 
-def _workspace(facts: Facts, segment: Segment, index: int, late: set[str]) -> Mapping[str, Life]:
+def _workspace(facts: Facts, segment: Segment, index: int, late: set[str]) -> Mapping[str, Whole]:
     """Scratch of an op during its steps; sums from its first step to its last."""
     op, times = facts.graph.ops[index], segment.times[index]
+    moments = 2 * len(segment.steps)
     found = {}
     if size := facts.scratch(index, segment.streamed):
-        high = np.zeros(2 * len(segment.steps), np.int64)
-        high[2 * times + 1] = size
-        if scratch_name(op) not in late:
-            high[2 * times] = size
-        found[scratch_name(op)] = Life(np.zeros_like(high), high)
+        after = 2 * times + 1
+        when = after if scratch_name(op) in late else np.concatenate([after - 1, after])
+        found[scratch_name(op)] = Whole(moments, when, size)
     if segment.streamed and (size := form_of(facts, index).sums):
-        high = np.zeros(2 * len(segment.steps), np.int64)
-        high[2 * times[0] : 2 * times[-1] + 1] = size
-        found[sums_name(op)] = Life(np.zeros_like(high), high)
+        found[sums_name(op)] = Whole(moments, slice(2 * times[0], 2 * times[-1] + 1), size)
     return found
 
 
@@ -129,41 +157,37 @@ def _moments(first: Array, second: Array) -> Array:
     return both
 
 
-def _tensor(facts: Facts, segment: Segment, root: str, early: bool, late: bool) -> Life:
+def _tensor(facts: Facts, segment: Segment, root: str, early: bool, late: bool) -> Life | Whole:
     count, size, maker = len(segment.steps), facts.bytes(root), facts.maker[root]
     if maker < segment.first and facts.last[root] > segment.last:
-        return Life(np.zeros(2 * count, np.int64), np.full(2 * count, size))
-    before = after = np.full(count, size)  # what is made before and after each step
+        return Whole(2 * count, slice(None), size)
+    if root in segment.rings:
+        begin, end = segment.held[root]
+        ring = segment.rings[root] * (size // facts.rows(root))
+        return Whole(2 * count, slice(2 * begin, 2 * end + 2), ring)
+    # Between two steps, and before the first and after the last: what is made, what is needed from.
+    made = np.full(count + 1, size)
     if maker in segment.times:
-        before, after = _made(facts, segment, root)
-    needed = needed_later = np.full(count, 0 if facts.last[root] > segment.last else size)
+        rows = made_rows(facts, segment, root)  # a folding op makes all in its last step
+        made = _done(segment, maker) // (len(segment.times[maker]) // rows) * (size // rows)
+    needed = np.full(count + 1, 0 if facts.last[root] > segment.last else size)
     for index, name in facts.readers[root]:
         if segment.first <= index <= segment.last:
             still = first_needed(facts, segment, index, name)
-            done = np.searchsorted(segment.times[index], np.arange(count), "left")
-            now, later = still[done], still[done + (segment.steps == index)]
-            needed, needed_later = np.minimum(needed, now), np.minimum(needed_later, later)
+            needed = np.minimum(needed, still[_done(segment, index)])
+    before, after = made[:-1], made[1:]
+    needed, later = needed[:-1], needed[1:]
     if maker in segment.times:
         # What a step makes is there when it has been made, though nobody may need it.
-        making = after > before
-        needed = np.where(making, np.minimum(needed, before), needed)
-        needed_later = np.where(making, np.minimum(needed_later, before), needed_later)
-    low = _moments(needed, needed_later if early else needed)
+        new = np.where(after > before, before, size)
+        needed, later = np.minimum(needed, new), np.minimum(later, new)
+    low = _moments(needed, later if early else needed)
     high = _moments(before if late else after, after)
-    ring = segment.rings.get(root)
-    if ring is not None:
-        alive = np.flatnonzero(low < high)
-        low, high = np.zeros_like(low), np.zeros_like(high)
-        high[alive[0] : alive[-1] + 1] = ring * (size // facts.rows(root))
     return Life(low, high)
 
 
-def _made(facts: Facts, segment: Segment, root: str) -> tuple[Array, Array]:
-    """Bytes that are made before and after each step of the segment."""
-    size, rows = facts.bytes(root), made_rows(facts, segment, root)
-    times, steps = segment.times[facts.maker[root]], np.arange(len(segment.steps))
-    if rows == 1:  # a folding op makes all in its last step
-        times = times[-1:]
-    before = np.searchsorted(times, steps, "left") * (size // rows)
-    after = np.searchsorted(times, steps, "right") * (size // rows)
-    return before, after
+def _done(segment: Segment, index: int) -> Array:
+    """How many steps op `index` has done before each step of the segment, and at its end."""
+    done = np.zeros(len(segment.steps) + 1, np.int64)
+    np.cumsum(segment.steps == index, out=done[1:])
+    return done

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import merge as merged
+from itertools import islice, takewhile
 
 from tinykit.errors import PlanError
 from tinykit.ir import Graph
@@ -18,6 +20,8 @@ from tinykit.schedule.program import Placement, Program
 SHARE = 0.10  # of the instructions that streaming may cost where no budget is given
 CURVE_ROUNDS = 300  # of local search for the places of each point of the curve
 TRIES = 3  # cuts that are placed, when the liveness bound of the best is not reached
+
+Candidate = tuple[Choice, Cut]
 
 
 def instructions(graph: Graph) -> int:
@@ -41,23 +45,35 @@ def schedule(
     pinned: offsets that are given, by tensor
     """
     choices = [Choice(Facts(ordered, keep_input, input_rows)) for ordered in orders(graph)]
-    limit = int(SHARE * instructions(graph))
-    candidates = [(choice, cut) for choice in choices for cut in choice.curve()]
-    if not candidates:
+    if arena is None:
+        limit = int(SHARE * instructions(graph))
+        fast = takewhile(lambda c: c[1].overhead <= limit, _by_overhead(choices))
+        pool = list(fast) or list(islice(_by_overhead(choices), 1))
+        pool.sort(key=lambda c: (c[1].bytes, c[1].overhead))
+        best = _best(pool, arena, pinned or {})
+    else:
+        best = _best(_by_overhead(choices, arena), arena, pinned or {})
+    if best is None and arena is not None:  # nothing can fit
+        every = [candidate for choice in choices for candidate in _cuts(choice)]
+        pool = sorted(every, key=lambda c: c[1].bytes)[:TRIES]
+        best = _best(pool, arena, pinned or {})
+    if best is None:
         raise PlanError(
             f"{graph.name}: the input cannot arrive row by row",
             "all layers that read it, and those between them, need a form that works on rows "
             "(convolutions, pools, padding, additions)",
         )
-    if arena is None:
-        fast = [c for c in candidates if c[1].overhead <= limit]
-        pool = fast or [min(candidates, key=lambda c: c[1].overhead)]
-        pool.sort(key=lambda c: (c[1].bytes, c[1].overhead))
-    else:
-        pool = [c for c in candidates if c[1].bytes <= arena]
-        pool.sort(key=lambda c: (c[1].overhead, c[1].bytes))
-        pool = pool or sorted(candidates, key=lambda c: c[1].bytes)[:TRIES]
-    return _best(pool, keep_input, arena, pinned or {}, input_rows)
+    return best
+
+
+def _cuts(choice: Choice, limit: int | None = None) -> Iterator[Candidate]:
+    return ((choice, cut) for cut in choice.curve(limit))
+
+
+def _by_overhead(choices: Sequence[Choice], limit: int | None = None) -> Iterator[Candidate]:
+    """The cuts of all orders, the fastest first; each is looked for when it is asked for."""
+    cuts = (_cuts(choice, limit) for choice in choices)
+    return merged(*cuts, key=lambda c: (c[1].overhead, c[1].bytes))
 
 
 def curve(
@@ -86,12 +102,8 @@ def curve(
 
 
 def _best(
-    pool: Sequence[tuple[Choice, Cut]],
-    keep_input: bool,
-    arena: int | None,
-    pinned: Mapping[str, int],
-    input_rows: bool,
-) -> Program:
+    pool: Iterable[Candidate], arena: int | None, pinned: Mapping[str, int]
+) -> Program | None:
     """The first that fits the budget; without one the smallest of the first few."""
     best: Program | None = None
     for tried, (choice, cut) in enumerate(pool):
@@ -102,7 +114,6 @@ def _best(
             best = program
         if arena is not None and program.arena_bytes <= arena:
             return program
-    assert best is not None
     return best
 
 

@@ -28,6 +28,7 @@ class Segment:
     steps: the index of the op that each step runs (SOURCE: an input row arrives)
     times: when each op runs, as positions in `steps`
     rings: rows of the tensors that are never whole in memory; others are whole
+    held: the first and the last step at which a ring holds something
     """
 
     first: int
@@ -36,6 +37,7 @@ class Segment:
     steps: Array
     times: Mapping[int, Array]
     rings: Mapping[str, int] = field(default_factory=dict)
+    held: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def alone(facts: Facts, index: int) -> Segment:
@@ -47,18 +49,19 @@ def alone(facts: Facts, index: int) -> Segment:
 
 def stream(facts: Facts, first: int, last: int) -> Segment:
     """The ops first … last row by row; all must have a row form."""
-    steps = np.array(_order(facts, first, last))
-    times = {i: np.flatnonzero(steps == i) for i in range(_begin(facts, first), last + 1)}
-    rings = {}
-    for index in times:
-        for name in facts.made_by.get(index, ()):
-            if ring := _ring(facts, name, last, times):
-                rings[name] = ring
-    return Segment(first, last, True, steps, times, rings)
+    segment = begun(facts, first)
+    for _ in range(first, last + 1):
+        segment = longer(facts, segment)
+    return segment
 
 
-def _begin(facts: Facts, first: int) -> int:
-    return SOURCE if facts.input_rows and first == 0 else first
+def begun(facts: Facts, first: int) -> Segment:
+    """What a streamed segment from op `first` on begins with: nothing, or the rows that arrive."""
+    times: dict[int, Array] = {}
+    if facts.input_rows and first == 0:
+        times[SOURCE] = np.arange(facts.rows(facts.graph.inputs[0]))
+    steps = np.full(len(times.get(SOURCE, ())), SOURCE)
+    return Segment(first, first - 1, True, steps, times)
 
 
 def form_of(facts: Facts, index: int) -> RowForm:
@@ -67,42 +70,40 @@ def form_of(facts: Facts, index: int) -> RowForm:
     return form
 
 
-def _order(facts: Facts, first: int, last: int) -> list[int]:
-    """The steps by the rule: always the latest op that can run."""
-    begin = _begin(facts, first)
-    count = {i: form_of(facts, i).steps for i in range(first, last + 1)}
-    waits: dict[int, list[tuple[int, list[int]]]] = {SOURCE: []}
-    followers: dict[int, list[int]] = {i: [] for i in range(begin, last + 1)}
-    for index in range(first, last + 1):
-        waits[index] = []
-        for name in form_of(facts, index).reads:
-            maker = facts.maker[facts.root[name]]
-            if maker >= begin:
-                waits[index].append((maker, facts.waits(index, name)))
-                followers[maker].append(index)
-    if begin == SOURCE:
-        count[SOURCE] = facts.rows(facts.graph.inputs[0])
-    done, made = dict.fromkeys(count, 0), dict.fromkeys(count, 0)
+def longer(facts: Facts, segment: Segment) -> Segment:
+    """A streamed segment with the next op, which must have a row form.
 
-    def ready(index: int) -> bool:
-        step = done[index]
-        return step < count[index] and all(
-            made[maker] >= need[step] for maker, need in waits[index]
-        )
+    The steps that were there keep their order, since they wait for none of the new ones; these come
+    between them, each as soon as its input rows are there.
+    """
+    index = segment.last + 1
+    form = form_of(facts, index)
+    before = np.zeros(form.steps, np.int64)  # how many of the old steps each new one waits for
+    for name in form.reads:
+        maker = facts.maker[facts.root[name]]
+        if maker in segment.times:
+            before = np.maximum(before, _waits(facts, segment.times[maker], maker, index, name))
+    before = np.maximum.accumulate(before)
+    moved = np.arange(len(segment.steps))
+    moved += np.searchsorted(before, moved, "right")
+    times = {op: moved[old] for op, old in segment.times.items()}
+    times[index] = before + np.arange(form.steps)
+    rings = dict(segment.rings)
+    held = {root: (int(moved[a]), int(moved[b])) for root, (a, b) in segment.held.items()}
+    for root in {facts.root[name]: None for name in form.reads}:
+        if facts.maker[root] in times and (ring := _ring(facts, root, index, times)):
+            rings[root], held[root] = ring, _held(facts, root, times)
+    rings = dict(sorted(rings.items(), key=lambda item: facts.maker[item[0]]))
+    steps = np.insert(segment.steps, before, index)
+    return Segment(segment.first, index, True, steps, times, rings, held)
 
-    steps: list[int] = []
-    total = sum(count.values())
-    index = last
-    while len(steps) < total:
-        # No op behind `index` can run, but for the followers of the one that ran last.
-        while not ready(index):
-            index -= 1
-        steps.append(index)
-        done[index] += 1
-        folds = index != SOURCE and form_of(facts, index).sums
-        made[index] = done[index] // count[index] if folds else done[index]
-        index = max([index, *followers[index]])
-    return steps
+
+def _waits(facts: Facts, times: Array, maker: int, index: int, name: str) -> Array:
+    """For each step of op `index`: after how many steps of the segment the rows that it reads have
+    been made, by an op that runs at `times`."""
+    if maker != SOURCE and form_of(facts, maker).sums:
+        times = times[-1:]
+    return np.concatenate([[0], times + 1])[facts.waits(index, name)]
 
 
 def made_rows(facts: Facts, segment: Segment, root: str) -> int:
@@ -132,8 +133,7 @@ def _ring(facts: Facts, root: str, last: int, times: Mapping[int, Array]) -> int
     index, readers = facts.maker[root], facts.readers[root]
     if index != SOURCE and form_of(facts, index).sums:
         return 0
-    views = [name for name, of in facts.root.items() if of == root]
-    if root in facts.kept or len(views) > 1 or any(i > last for i, _ in readers) or not readers:
+    if root in facts.kept or len(facts.views[root]) > 1 or facts.last[root] > last:
         return 0
     rows, height = np.arange(len(times[index])), facts.rows(root)
     oldest = rows
@@ -142,6 +142,19 @@ def _ring(facts: Facts, root: str, last: int, times: Mapping[int, Array]) -> int
         oldest = np.minimum(oldest, facts.needs(reader, name)[done])
     capacity = int((rows + 1 - oldest).max())
     return capacity if capacity < height else 0
+
+
+def _held(facts: Facts, root: str, times: Mapping[int, Array]) -> tuple[int, int]:
+    """The step that makes the first row of a tensor, and the last that makes or needs one."""
+    made, readers = times[facts.maker[root]], facts.readers[root]
+    steps = np.sort(np.concatenate([times[reader] for reader, _ in readers]))
+    oldest = np.full(len(steps), facts.rows(root))
+    for reader, name in readers:
+        oldest = np.minimum(
+            oldest, facts.needs(reader, name)[np.searchsorted(times[reader], steps)]
+        )
+    needing = steps[oldest < np.searchsorted(made, steps)]
+    return int(made[0]), max(int(made[-1]), int(needing.max(initial=0)))
 
 
 def overhead(facts: Facts, segment: Segment) -> int:

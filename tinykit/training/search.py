@@ -11,8 +11,9 @@ plan below it fits exactly and the next one does not.  All random choices are se
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -60,12 +61,23 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """A candidate that was measured, and the seconds that this took."""
+
+    contribution: float
+    cost: Cost
+    seconds: float = field(default=0.0, compare=False)
+
+
+@dataclass(frozen=True)
 class Found:
-    """A plan, its summed contribution as a share of what everything would contribute, its cost."""
+    """A plan, its summed contribution as a share of what everything would contribute, its cost, and
+    all candidates that were measured on the way."""
 
     plan: Plan
     contribution: float
     cost: Cost
+    tried: tuple[Tried, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -265,14 +277,17 @@ def search(
     fits, fails = 0.0, float(budget.sram)  # limits of the priced bytes
     limit, work_limit = fails, float(budget.instructions or math.inf)
     best: tuple[Genome, Found] | None = None
+    tried: list[Tried] = []
     for done in range(ROUNDS):
         if progress is not None:
             progress(done, ROUNDS)
         seeds = [best[0]] if best else []
         genome = _evolve(space, (max(limit, 1.0), max(work_limit, 1.0)), random, seeds)
         size, work = space.price(genome)
+        share, begun = space.gain(genome) / everything, time.monotonic()
         try:
             cost = measure(space.plan(genome, name, optimizer, training))
+            tried.append(Tried(share, cost, time.monotonic() - begun))
         except PlanError:
             cost = None
         if cost is not None and budget.instructions is not None:
@@ -281,7 +296,6 @@ def search(
             fails = min(limit, size)
         else:
             fits = limit
-            share = space.gain(genome) / everything
             if budget.holds(cost) and (best is None or share > best[1].contribution):
                 best = genome, Found(space.plan(genome, name, optimizer, training), share, cost)
         if fails - fits < CLOSE * fails:
@@ -290,12 +304,14 @@ def search(
     if progress is not None:
         progress(ROUNDS, ROUNDS)
     if best is not None:
-        return best[1]
+        return replace(best[1], tried=tuple(tried))
     head = (0,) * (len(space.layers) - 1) + (2 * len(SHARES) - 2 + int(space.has_bias[-1]),)
     plan = space.plan(head, name, optimizer, training)
+    share, begun = space.gain(head) / everything, time.monotonic()
     cost = measure(plan)
+    tried.append(Tried(share, cost, time.monotonic() - begun))
     if budget.holds(cost):
-        return Found(plan, space.gain(head) / everything, cost)
+        return Found(plan, share, cost, tuple(tried))
     raise DoesNotFitError(
         f"not even the last layer can learn: it takes {cost.sram:,} bytes of SRAM, "
         f"{cost.flash:,} of flash and about {cost.instructions:,} instructions a step",
