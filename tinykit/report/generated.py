@@ -83,19 +83,22 @@ def _found_line(found: Found) -> str:
 
 def _learning(graph: Graph, plan: Plan) -> tuple[tuple[Table | str, ...], list[JsonValue]]:
     """The plan and its layers, as lines and as data."""
+    from tinykit.training.adapters import add_adapters
     from tinykit.training.plan import trainable_layers
 
-    settled = plan.resolve(graph)
+    numbers_of = {op.name: str(index) for index, op in enumerate(trainable_layers(graph))}
+    graph, settled = add_adapters(graph, plan.resolve(graph), None, plan.optimizer.seed)
     rows: list[tuple[str, ...]] = []
     layers: list[JsonValue] = []
-    for index, op in enumerate(trainable_layers(graph)):
+    for op in trainable_layers(graph):
         choice = settled[op.name]
         weights = graph[op.inputs[1]]
         trained = weights.size // weights.shape[-1] * choice.channels
         if choice.trains:
             channels = f"{choice.channels} of {weights.shape[-1]}" if choice.channels else ""
             bias = "yes" if choice.bias else ""
-            rows.append((str(index), op.name, op.kind, bias, channels, f"{trained:,}"))
+            number = numbers_of.get(op.name, "")  # adapters have none
+            rows.append((number, op.name, op.kind, bias, channels, f"{trained:,}"))
         layers.append(
             {
                 "layer": op.name,
