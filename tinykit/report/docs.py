@@ -74,7 +74,7 @@ def configuration_page() -> str:
 def plans_page() -> str:
     """The update plan's TOML file: an example, and every key."""
     from tinykit.passes import adapters
-    from tinykit.training import contribution, search
+    from tinykit.training import contribution, learnt, search
     from tinykit.training.plan import Optimizer, Plan, Replay, Residual, Training, Update
 
     paragraphs = _paragraphs(sys.modules[Plan.__module__])
@@ -89,6 +89,7 @@ def plans_page() -> str:
     for heading, section in sections.items():
         parts += [f"## {heading}", _listed(inspect.getdoc(section) or ""), _keys(section)]
     parts += ["## Adapters: `rank` and `residual`", *_paragraphs(adapters)]
+    parts += ["## `tinykit plan --resample`", *_paragraphs(learnt)]
     parts += ["## `tinykit plan --search`", *_paragraphs(search), *_paragraphs(contribution)]
     return "\n\n".join(parts)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,10 +45,12 @@ def plan_report(
     written: Path | None = None,
     curve: Curve | None = None,
     found: Found | None = None,
+    fixed: Sequence[str] = (),
 ) -> Report:
     """What learns in which layer, what runs row by row, and what that costs in MACs and memory.
 
-    Without `memory` (the board's plan) only the exact part is told.
+    Without `memory` (the board's plan) only the exact part is told.  fixed: layers of a resampled
+    plan that keep their channels.
     """
     learning, layers = _learning(graph, plan) if plan is not None else ((), [])
     lines = (
@@ -57,6 +59,11 @@ def plan_report(
         *_streaming(manifest),
         *((curve.table(),) if curve else ()),
         *((_found_line(found),) if found else ()),
+        *(
+            (f"first channels, as no others can be brought to the front: {', '.join(fixed)}",)
+            if fixed
+            else ()
+        ),
         *((f"written to {written}",) if written else ()),
     )
     return Report(
@@ -66,6 +73,7 @@ def plan_report(
             "written": str(written) if written else None,
             "segments": [segment.model_dump(mode="json") for segment in manifest.segments],
             "curve": curve.data() if curve else None,
+            "fixed_channels": list(fixed),
             "search": {"contribution": found.contribution, **asdict(found.cost)} if found else None,
             **_facts(manifest, memory),
         },

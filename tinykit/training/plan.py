@@ -189,7 +189,8 @@ class Update(_Section):
             with weights, from 0).
     bias, weights: weights is the fraction of a layer's input channels (of its channels, for a
             depthwise layer); None leaves the setting of earlier entries.
-    select: which channels: those of largest magnitude, or the first ones.
+    select: which channels: those of largest magnitude, the first ones, or random ones.
+    seed: of the random ones. `tinykit plan --resample SEED` writes the plan with another.
     channels: their numbers, instead of weights and select. They must come from one layer that can
             make its outputs in another order: not from the model's input, nor from an ADD whose
             readers choose differently.
@@ -202,7 +203,8 @@ class Update(_Section):
     layers: str | tuple[str | int, ...]
     bias: bool | None = None
     weights: float | None = Field(None, ge=0, le=1)
-    select: Literal["magnitude", "first"] = "magnitude"
+    select: Literal["magnitude", "first", "random"] = "magnitude"
+    seed: int = Field(0, ge=0, lt=2**32)
     channels: tuple[int, ...] | None = Field(None, min_length=1)
     rank: int | None = Field(None, ge=0, le=1024)
     residual: Residual | None = None
@@ -223,7 +225,7 @@ class Update(_Section):
 class LayerUpdate:
     """The settled choice for one layer; channels counts the trained ones, chosen numbers them.
 
-    rank, residual: of the adapter beside it, 0 and None without.
+    rank, residual: of the adapter beside it, 0 and None without.  seed: of select "random".
     """
 
     bias: bool
@@ -232,6 +234,7 @@ class LayerUpdate:
     chosen: tuple[int, ...] = ()
     rank: int = 0
     residual: Residual | None = None
+    seed: int = 0
 
     @property
     def trains(self) -> bool:
@@ -289,6 +292,7 @@ class Plan(_Section):
         layers = trainable_layers(graph)
         settled: dict[str, LayerUpdate] = {}
         nothing: tuple[bool, float, str, tuple[int, ...]] = (False, 0.0, "", ())
+        seeds: dict[str, int] = {}
         chosen = dict.fromkeys((op.name for op in layers), nothing)
         adapters: dict[str, tuple[int, Residual | None]] = {}
         for entry in self.update:
@@ -298,6 +302,7 @@ class Plan(_Section):
                     bias = entry.bias
                 if entry.weights is not None:
                     weights, select, numbers = entry.weights, entry.select, ()
+                    seeds[op.name] = entry.seed
                 if entry.channels is not None:
                     weights, select, numbers = 0.0, "chosen", tuple(sorted(entry.channels))
                 if entry.rank is not None or entry.residual is not None:
@@ -315,10 +320,36 @@ class Plan(_Section):
                 )
             channels = len(numbers) or channels
             adapter = adapters.get(op.name, (0, None))
-            settled[op.name] = LayerUpdate(bias and has_bias, channels, select, numbers, *adapter)
+            settled[op.name] = LayerUpdate(
+                bias and has_bias, channels, select, numbers, *adapter, seeds.get(op.name, 0)
+            )
         if not learning(settled):
             raise PlanError(f"plan {self.name}: nothing learns", 'add [[update]] layers = "head"')
         return settled
+
+    def resampled(self, seed: int) -> Plan:
+        """The plan with as many channels of each partly trained layer, but random ones.
+
+        Raises PlanError where no entry trains a part of a layer by its fraction.
+        """
+        numbered = next((entry for entry in self.update if entry.channels is not None), None)
+        if numbered is not None:
+            raise PlanError(
+                f"plan {self.name}: its channels {list(numbered.channels or ())} are numbered",
+                "only fractions (weights = 0.25) can be resampled",
+            )
+        parts = [entry.weights is not None and 0 < entry.weights < 1 for entry in self.update]
+        if not any(parts):
+            raise PlanError(
+                f"plan {self.name}: trains no part of a layer's weights",
+                "whole layers have no other channels; resampling is for weights = 0.25, say",
+            )
+        chosen = {"select": "random", "seed": seed}
+        entries = (
+            entry.model_copy(update=chosen) if part else entry
+            for entry, part in zip(self.update, parts, strict=True)
+        )
+        return self.model_copy(update={"update": tuple(entries)})
 
 
 def trainable_layers(graph: Graph) -> list[Op]:
@@ -391,11 +422,7 @@ def _first_error(error: ValidationError) -> str:
     where = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
-<<<<<<< HEAD
-        sections = (Plan, Optimizer, Training, Replay, Update)
-=======
-        sections = (Plan, Optimizer, Training, Update, Residual)
->>>>>>> 449cd29 (Adapters beside layers: low rank, and lite residual modules)
+        sections = (Plan, Optimizer, Training, Replay, Update, Residual)
         known = {key for section in sections for key in section.model_fields}
         near = get_close_matches(key, known, 1)
         return f"unknown key {where}" + (f"; did you mean {near[0]}?" if near else "")
