@@ -1,9 +1,9 @@
 """Makes what was learnt the model, so that another plan, or other channels, can go on from there.
 
     tinykit train --save 1.bin
-    tinykit plan --resample 7 --write other.toml   # as many channels, random ones: the same bytes
-    $EDITOR tinykit.toml                           # [plan] path = "other.toml", and [model]
-                                                   # learnt = [{plan = "plan.toml", saved = "1.bin"}]
+    tinykit plan --resample 7 --write other.toml  # as many channels, random ones: the same bytes
+    $EDITOR tinykit.toml       # [model] learnt = [{plan = "plan.toml", saved = "1.bin"}],
+                               # [plan] path = "other.toml"
     tinykit build && tinykit train
 
 Trained weights and biases become constants again; fractions, momentum and counters are left behind.
