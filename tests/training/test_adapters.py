@@ -18,7 +18,7 @@ from tinykit.errors import PlanError, UsageError
 from tinykit.importers import load_model
 from tinykit.ir import Array, Graph, Op, Quantization, Tensor, format_graph
 from tinykit.ops.add import AddAttributes
-from tinykit.ops.evaluate import evaluate
+from tinykit.ops.evaluate import Step, evaluate
 from tinykit.ops.update import is_state
 from tinykit.report.generated import plan_report
 from tinykit.training.plan import Optimizer, Plan, Residual, Update, trainable_layers
@@ -287,3 +287,23 @@ def test_adapters_that_cannot_be(update: dict[str, object], message: str) -> Non
 def test_mistakes_in_plans(entry: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Plan.parse({"update": [entry]}, "plan.toml")
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_exponents_fit_what_flows_once_something_is_learnt(plan: str) -> None:
+    """Gradients in front of weights that begin as zeros are 0 at first: their peak has to be found
+    with others in their place."""
+    made, _, samples = compiled(PLANS[plan])
+    assert made.train is not None
+    graph = awake(made.train.graph)
+    peaks: dict[str, int] = {}
+    for sample in samples[:12]:
+        label = int(evaluate(graph, {"x": sample})[graph.outputs[0]].argmin())
+        run = evaluate(graph, {"x": sample}, step=Step.towards(label))
+        for op in graph.ops:
+            if op.phase == "backward" and op.layer.endswith("/up") and "input_grad" in op.kind:
+                peak = int(np.abs(run[op.outputs[0]].astype(int)).max())
+                peaks[op.layer] = max(peaks.get(op.layer, 0), peak)
+    assert peaks
+    for layer, peak in peaks.items():
+        assert 2**8 < peak < 2**13, layer
