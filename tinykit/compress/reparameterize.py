@@ -86,7 +86,7 @@ def _layer_class() -> Any:
     """The class, once TensorFlow is there."""
     layers = import_tensorflow().keras.layers
 
-    class BranchedConv2D(layers.Layer):  # type: ignore[misc]
+    class BranchedConv2D(layers.Layer):  # type: ignore[misc, name-defined]
         """See branched_conv2d."""
 
         def __init__(
