@@ -407,6 +407,8 @@ class Project:
         infer, _ = graphs(graph, plan, self._calibration(graph, plan, CALIBRATION_SAMPLES)[0])
         values = {}
         for p in manifest.parameters:
+            if p.name in infer.tensors and infer[p.name].dtype == "int16":
+                raise UsageError(f"{saved}: the class centres of embeddings stay on the device")
             if p.name in infer.tensors:
                 data = learnt.block[p.offset : p.offset + p.bytes]
                 values[p.name] = infer[p.name].restored(np.frombuffer(data, p.dtype))
