@@ -84,17 +84,30 @@ class HeadSection(_Section):
         return self.grow_to or self.classes
 
 
+class LearntSection(_Section):
+    """[model] learnt: what firmware of this project has learnt, to go on from with another plan.
+
+    plan: the one that it was built with; saved: the file that `tinykit train --save` wrote.
+    """
+
+    plan: str
+    saved: str
+
+
 class ModelSection(_Section):
     """[model]: the network, a full int8 .tflite. `tinykit quantize` makes one of a Keras model.
     With input_rows the C takes its input row by row, from a camera for instance.
     head = {classes = N} replaces the last layer by a fresh one for the classes of [data]; further
     keys: grow_to, names, seed. output, a name or a number from 0: of a model with several outputs
-    this one alone, as `eval` and learning want it."""
+    this one alone, as `eval` and learning want it.
+    learnt = [{plan = "plan.toml", saved = "learnt.bin"}] makes the weights and biases that were
+    learnt the model's own; further stages follow in the list."""
 
     path: str | None = None
     input_rows: bool = False
     head: HeadSection | None = None
     output: str | int | None = None
+    learnt: Annotated[tuple[LearntSection, ...], BeforeValidator(_names)] = ()
 
 
 class DataSection(_Section):
@@ -225,7 +238,7 @@ def _unknown_key(where: str, location: list[str]) -> tuple[str, str]:
 
 def _keys(section: list[str]) -> list[str]:
     model: Any = Config
-    for name in section:
+    for name in (name for name in section if not name.isdigit()):  # numbers: places in a list
         annotation = model.model_fields[name].annotation
         model = next((a for a in get_args(annotation) if a is not type(None)), annotation)
     return list(model.model_fields)

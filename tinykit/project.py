@@ -141,9 +141,11 @@ class Project:
         return graph if wanted is None else with_output(graph, wanted)
 
     def graph(self) -> Graph:
-        """The imported model, simplified, with the head that [model] wants."""
+        """The imported model, simplified, with the head and what was learnt that [model] wants."""
         from tinykit.passes import simplify
 
+        if self.config.model.learnt:
+            return _taught(self)
         return simplify(self.imported()) if self.config.model.head is None else _headed(self)
 
     def class_names(self) -> tuple[str, ...]:
@@ -359,6 +361,59 @@ class Project:
         work = instructions(train.graph) + train.overhead
         return Cost(memory.sram_bytes, memory.flash_bytes, work)
 
+    def with_resampled_plan(self, path: Path, seed: int) -> tuple[Project, list[str]]:
+        """Write the project's plan with as many, but random, channels of partly trained layers.
+
+        The project that uses it, and the layers that cannot take others than their first ones.
+        Raises TinykitError when the file exists, PlanError.
+        """
+        from tinykit.training.channel_order import in_fixed_order
+        from tinykit.training.ladder import plan_text
+
+        _must_be_new(path)
+        plan, graph = self.required_plan().resampled(seed), self.graph()
+        fixed = in_fixed_order(graph, plan.resolve(graph))
+        path.write_text(plan_text(plan), encoding="utf-8")
+        return self.override(plan=path), fixed
+
+    def with_learnt(self, saved: Path) -> Graph:
+        """The project's graph with what firmware of its plan has learnt, as constants.
+
+        Raises UsageError where the file is of another model or plan.
+        """
+        import numpy as np
+
+        from tinykit.codegen.generate import graphs
+        from tinykit.codegen.saved import Saved
+        from tinykit.training.learnt import with_learnt
+
+        try:
+            learnt = Saved.parse(saved.read_bytes(), str(saved))
+        except OSError as error:
+            raise UsageError(f"{saved}: cannot be read: {error.strerror}") from None
+        plan, graph, manifest = self.required_plan(), self.graph(), self.preview()
+        if learnt.identity != manifest.identity:
+            raise UsageError(
+                f"{saved}: was saved by other firmware than this model and plan {plan.name} make",
+                "name the plan, board, budgets and data that the firmware was built with",
+            )
+        if learnt.classes:
+            raise UsageError(f"{saved}: the classes of a head that grows stay on the device")
+        if any(choice.adapted for choice in plan.resolve(graph).values()):
+            raise UsageError(
+                f"{saved}: what the adapters of plan {plan.name} have learnt stays in them",
+                "[model] learnt is for weights and biases",
+            )
+        infer, _ = graphs(graph, plan, self._calibration(graph, plan, CALIBRATION_SAMPLES)[0])
+        values = {}
+        for p in manifest.parameters:
+            if p.name in infer.tensors and infer[p.name].dtype == "int16":
+                raise UsageError(f"{saved}: the class centres of embeddings stay on the device")
+            if p.name in infer.tensors:
+                data = learnt.block[p.offset : p.offset + p.bytes]
+                values[p.name] = infer[p.name].restored(np.frombuffer(data, p.dtype))
+        return with_learnt(infer, values)
+
     def manifest(self) -> Manifest:
         """The manifest of what was generated last; UsageError when nothing was."""
         from tinykit.codegen.manifest import Manifest
@@ -514,6 +569,19 @@ def _headed(project: Project) -> Graph:
     grows = head.grow_to is not None and project.config.plan.path is not None
     outputs, first = (head.outputs, head.classes) if grows else (head.classes, None)
     return replace_head(graph, outputs, x, first=first, seed=head.seed)
+
+
+@cache
+def _taught(project: Project) -> Graph:
+    """The project's model after the last stage of [model] learnt."""
+    model = project.config.model
+    *earlier, last = model.learnt
+    sections = {
+        "model": model.model_copy(update={"learnt": tuple(earlier)}),
+        "plan": PlanSection(path=last.plan),
+    }
+    before = replace(project, config=project.config.model_copy(update=sections))
+    return before.with_learnt(project.root / last.saved)
 
 
 def _must_be_new(path: Path) -> None:

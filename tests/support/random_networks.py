@@ -12,7 +12,7 @@ from tests.support.planted import with_dead_channels
 from tinykit.codegen import Compiled, compile_model
 from tinykit.errors import PlanError
 from tinykit.ir import Array, Graph
-from tinykit.training.plan import Optimizer, Plan, Update
+from tinykit.training.plan import Optimizer, Plan, Residual, Update, trainable_layers
 
 Draw = st.DrawFn
 ACTIVATIONS = st.sampled_from(["none", "relu", "relu", "relu6"])
@@ -83,6 +83,21 @@ def plans(draw: Draw) -> Plan:
         updates.append(Update(layers="last 2", weights=draw(share), select="first"))
     updates.append(Update(layers="head", bias=True))
     return Plan(optimizer=draw(optimizers()), update=tuple(updates))
+
+
+def with_adapters(draw: Draw, plan: Plan, graph: Graph) -> Plan:
+    """The plan with an adapter beside one or two layers, which it may train as well."""
+    updates = list(plan.update)
+    for op in draw(st.permutations(trainable_layers(graph)))[: draw(st.integers(1, 2))]:
+        weights = graph[op.inputs[1]]
+        if op.kind == "fully_connected" or (op.kind == "conv2d" and draw(st.booleans())):
+            most = min(weights.shape[0], weights.size // weights.shape[0])
+            updates.append(Update(layers=(op.name,), rank=draw(st.integers(1, min(most, 5)))))
+        else:
+            kernel, pool = draw(st.sampled_from([1, 3, 5])), draw(st.integers(1, 3))
+            residual = Residual(pool=pool, kernel=kernel)
+            updates.append(Update(layers=(op.name,), residual=residual))
+    return plan.model_copy(update={"update": tuple(updates)})
 
 
 def _window(draw: Draw, net: Network, x: str) -> dict[str, Any]:
@@ -202,6 +217,8 @@ def trainings(draw: Draw) -> Training:
     source = net.graph(net.ops[-1].outputs[0])
     if draw(st.booleans()):
         source = with_dead_channels(source, net.random)
+    if draw(st.integers(0, 2)) == 0:
+        plan = with_adapters(draw, plan, source)
     samples = net.inputs(6)
     labels = [i % 2 for i in range(2)]
     try:

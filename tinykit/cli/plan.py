@@ -28,6 +28,12 @@ def plan(
         typer.Option(min=1, metavar="N", help="With --search: instructions of a step at most."),
     ] = None,
     seed: Annotated[int, typer.Option(help="With --search: of its random choices.")] = 0,
+    resample: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="SEED", help="Write the plan with other channels of the same number."
+        ),
+    ] = None,
     picture: Annotated[
         Path | None,
         typer.Option("--picture", metavar="FILE", help="Draw SRAM against instructions."),
@@ -60,8 +66,12 @@ def plan(
         raise UsageError("--plot goes with --search; --picture draws the schedules of a plan")
     if plot is not None:
         check_drawing()
-    found = None
-    if search:
+    if resample is not None and (search or write is None):
+        raise UsageError("--resample goes with --write FILE, not with --search")
+    found, fixed = None, list[str]()
+    if resample is not None and write is not None:
+        opened, fixed = opened.with_resampled_plan(write, resample)
+    elif search:
         write = write or opened.root / f"plan-{opened.board().sram // 1024}KB.toml"
         with output.progress("searching a plan", json) as progress:
             opened, found = opened.with_searched_plan(write, latency, seed, progress)
@@ -75,6 +85,8 @@ def plan(
         memory = opened.memory(manifest)
         curve = Curve.of(opened.curve(), memory)
     graph = opened.graph()
-    output.show(plan_report(graph, opened.plan(), manifest, memory, write, curve, found), json)
+    output.show(
+        plan_report(graph, opened.plan(), manifest, memory, write, curve, found, fixed), json
+    )
     if picture is not None:
         draw_curve(curve, picture, f"{opened.name} on {opened.board().name}")

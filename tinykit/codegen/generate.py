@@ -27,6 +27,7 @@ from tinykit.schedule.parameters import (
     parameter_block,
     state_block,
 )
+from tinykit.training.adapters import add_adapters
 from tinykit.training.autodiff import differentiate
 from tinykit.training.calibrate import calibrate
 from tinykit.training.centres import with_centres
@@ -123,7 +124,7 @@ def compile_model(
             f"{graph.name} keeps state between runs: such models infer whole inputs only",
             "leave out the update plan and input_rows",
         )
-    graph, training = graphs(graph, plan)
+    graph, training = graphs(graph, plan, samples)
     if training is None:
         infer = schedule(graph, keep_input, arena=arena, input_rows=input_rows)
         return Compiled(prefix, infer, None, parameter_block(graph), plan)
@@ -136,12 +137,19 @@ def compile_model(
     return Compiled(prefix, infer, train, parameter_block(train.graph), plan)
 
 
-def graphs(graph: Graph, plan: Plan | None) -> tuple[Graph, Graph | None]:
-    """What infers, and what trains (not yet calibrated), in their given order."""
+def graphs(
+    graph: Graph, plan: Plan | None, samples: Array | None = None
+) -> tuple[Graph, Graph | None]:
+    """What infers, and what trains (not yet calibrated), in their given order.
+
+    samples: as in compile_model, for the scales of adapters.
+    """
     graph = simplify(graph)
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise ModelError(f"{graph.name}: models with one input and one output are supported")
     choices = {} if plan is None else plan.resolve(graph)
+    if plan is not None:
+        graph, choices = add_adapters(graph, choices, samples, plan.optimizer.seed)
     graph = shrink(graph, learning(choices))
     if plan is None:
         return graph, None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -46,6 +46,10 @@ class Gather(Operator[GatherAttributes]):
     def _parts(self, op: Op) -> tuple[int, tuple[int, ...]]:
         attributes = self.attributes(op)
         return attributes.axis, attributes.indices
+
+    def channel_flow(self, graph: Graph, op: Op) -> Literal["fixed", "through", "mixes"]:
+        last = self.attributes(op).axis == len(graph[op.inputs[0]].shape) - 1
+        return "fixed" if last else "through"
 
     def monotone(self, graph: Graph, op: Op) -> bool:
         return True

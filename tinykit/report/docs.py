@@ -73,29 +73,31 @@ def configuration_page() -> str:
 
 def plans_page() -> str:
     """The update plan's TOML file: an example, and every key."""
-    from tinykit.training import contribution, search
-    from tinykit.training.plan import Optimizer, Plan, Replay, Training, Update
+    from tinykit.passes import adapters
+    from tinykit.training import contribution, learnt, search
+    from tinykit.training.plan import Optimizer, Plan, Replay, Residual, Training, Update
 
-    intro = (sys.modules[Plan.__module__].__doc__ or "").strip()
-    paragraphs = [
-        part if part.startswith("    ") else _sentence(part) for part in intro.split("\n\n")
-    ]
+    paragraphs = _paragraphs(sys.modules[Plan.__module__])
     parts = [NOTE, "# Update plans", *paragraphs]
     sections = {
         "[optimizer]": Optimizer,
         "[training]": Training,
         "[replay]": Replay,
         "[[update]]": Update,
+        "[[update]] residual": Residual,
     }
     for heading, section in sections.items():
         parts += [f"## {heading}", _listed(inspect.getdoc(section) or ""), _keys(section)]
+    parts += ["## Adapters: `rank` and `residual`", *_paragraphs(adapters)]
+    parts += ["## `tinykit plan --resample`", *_paragraphs(learnt)]
     parts += ["## `tinykit plan --search`", *_paragraphs(search), *_paragraphs(contribution)]
     return "\n\n".join(parts)
 
 
 def _paragraphs(module: ModuleType) -> list[str]:
-    """What a module says about itself."""
-    return [_sentence(part) for part in (module.__doc__ or "").strip().split("\n\n")]
+    """What a module says about itself; indented lines stay as they are."""
+    parts = (module.__doc__ or "").strip().split("\n\n")
+    return [part if part.startswith("    ") else _sentence(part) for part in parts]
 
 
 def _sentence(text: str) -> str:
@@ -133,8 +135,8 @@ def _type_name(annotation: object) -> str:
     parts = [part for part in get_args(annotation) if part not in (type(None), ...)]
     if any(isinstance(part, type) and issubclass(part, BaseModel) for part in parts):
         return "table"
-    if parts and all(isinstance(part, str) for part in parts):
-        return ", ".join(f'"{part}"' for part in parts)
+    if parts and all(isinstance(part, str | int) for part in parts):
+        return ", ".join(f'"{part}"' if isinstance(part, str) else str(part) for part in parts)
     if get_origin(annotation) is tuple:
         return "list of " + _type_name(parts[0])
     return " or ".join(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,10 +45,12 @@ def plan_report(
     written: Path | None = None,
     curve: Curve | None = None,
     found: Found | None = None,
+    fixed: Sequence[str] = (),
 ) -> Report:
     """What learns in which layer, what runs row by row, and what that costs in MACs and memory.
 
-    Without `memory` (the board's plan) only the exact part is told.
+    Without `memory` (the board's plan) only the exact part is told.  fixed: layers of a resampled
+    plan that keep their channels.
     """
     learning, layers = _learning(graph, plan) if plan is not None else ((), [])
     lines = (
@@ -57,6 +59,11 @@ def plan_report(
         *_streaming(manifest),
         *((curve.table(),) if curve else ()),
         *((search_table(found), _found_line(found)) if found else ()),
+        *(
+            (f"first channels, as no others can be brought to the front: {', '.join(fixed)}",)
+            if fixed
+            else ()
+        ),
         *((f"written to {written}",) if written else ()),
     )
     return Report(
@@ -66,6 +73,7 @@ def plan_report(
             "written": str(written) if written else None,
             "segments": [segment.model_dump(mode="json") for segment in manifest.segments],
             "curve": curve.data() if curve else None,
+            "fixed_channels": list(fixed),
             "search": search_data(found) if found else None,
             **_facts(manifest, memory),
         },
@@ -83,19 +91,22 @@ def _found_line(found: Found) -> str:
 
 def _learning(graph: Graph, plan: Plan) -> tuple[tuple[Table | str, ...], list[JsonValue]]:
     """The plan and its layers, as lines and as data."""
+    from tinykit.training.adapters import add_adapters
     from tinykit.training.plan import trainable_layers
 
-    settled = plan.resolve(graph)
+    numbers_of = {op.name: str(index) for index, op in enumerate(trainable_layers(graph))}
+    graph, settled = add_adapters(graph, plan.resolve(graph), None, plan.optimizer.seed)
     rows: list[tuple[str, ...]] = []
     layers: list[JsonValue] = []
-    for index, op in enumerate(trainable_layers(graph)):
+    for op in trainable_layers(graph):
         choice = settled[op.name]
         weights = graph[op.inputs[1]]
         trained = weights.size // weights.shape[-1] * choice.channels
         if choice.trains:
             channels = f"{choice.channels} of {weights.shape[-1]}" if choice.channels else ""
             bias = "yes" if choice.bias else ""
-            rows.append((str(index), op.name, op.kind, bias, channels, f"{trained:,}"))
+            number = numbers_of.get(op.name, "")  # adapters have none
+            rows.append((number, op.name, op.kind, bias, channels, f"{trained:,}"))
         layers.append(
             {
                 "layer": op.name,

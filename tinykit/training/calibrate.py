@@ -3,6 +3,9 @@
 The real-mode backward pass gives the largest |gradient| of every tensor, relative to the step's
 normalisation.  int16 values use 11 bits of 15 on the host's samples, int8 ones 6 of 7, and have
 room to grow on the device; saturation is counted there.
+
+Weights that begin as zeros (of adapters) would hide what will flow through them: for the samples
+they are noise of STAND_IN codes.
 """
 
 from __future__ import annotations
@@ -22,11 +25,12 @@ from tinykit.ops.optimizer_arithmetic import state_exponent
 from tinykit.ops.plain_gradients import BITS, SUM_BITS
 from tinykit.ops.registry import operator
 from tinykit.ops.target import Target
-from tinykit.ops.update import UpdateAttributes
+from tinykit.ops.update import UpdateAttributes, is_state
 from tinykit.training.centres import enrolled
 from tinykit.training.loss import target_form
 
 SMALLEST_EXPONENT = -60
+STAND_IN = 16  # codes, standard deviation
 
 Progress = Callable[[int, int], None]
 
@@ -50,9 +54,10 @@ def calibrate(
     inner: dict[str, float] = {}
     trained: dict[str, float] = {}
     backward = [op for op in graph.ops if op.phase == "backward"]
-    looked_at = enrolled(graph, samples, targets)
+    looked_at, awake = enrolled(graph, samples, targets), _stand_ins(graph)
     for done, (sample, target) in enumerate(zip(samples, targets, strict=True)):
-        run = evaluate(looked_at, {graph.inputs[0]: sample}, step=Step.towards(target), real=True)
+        inputs, step = {graph.inputs[0]: sample}, Step.towards(target)
+        run = evaluate(looked_at, inputs, parameters=awake, step=step, real=True)
         for op in backward:
             for name in op.outputs:
                 peak = float(np.abs(run[name]).max(initial=0.0))
@@ -78,6 +83,17 @@ def calibrate(
         for op in graph.ops
     )
     return replace(graph.with_tensors(changed), ops=ops)
+
+
+def _stand_ins(graph: Graph) -> dict[str, Array]:
+    """Small random codes for trained weights that are all zero, by name."""
+    random = np.random.default_rng(0)
+    return {
+        name: np.clip(np.rint(random.normal(0, STAND_IN, t.shape)), -127, 127).astype(np.int8)
+        for name, t in graph.tensors.items()
+        if t.storage == "parameters" and t.dtype == "int8" and not is_state(name)
+        if not t.value.any()
+    }
 
 
 def _with_inner_exponent(op: Op, inner: dict[str, float], exponents: dict[str, int]) -> Op:

@@ -14,6 +14,7 @@ operator that does not say how its channels flow, stay as they are.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -53,7 +54,11 @@ def order_channels(graph: Graph, choices: Mapping[str, LayerUpdate]) -> Graph:
         if choice.channels == weights.shape[-1] or classes.fixed(head):
             continue
         if weights.shape[-1] == graph[op.inputs[0]].shape[-1]:
-            score = importance(weights) / max(float(importance(weights).sum()), 1e-30)
+            if choice.select == "random":
+                score = np.random.default_rng(_seed(op, choice)).random(weights.shape[-1])
+            else:
+                score = importance(weights)
+            score = score / max(float(score.sum()), 1e-30)
             if choice.chosen:
                 score = np.isin(np.arange(len(score)), choice.chosen) * NUMBERED
             scores[head] = scores.get(head, 0.0) + score
@@ -73,6 +78,21 @@ def order_channels(graph: Graph, choices: Mapping[str, LayerUpdate]) -> Graph:
                 op = _permuted(tensors, op, before, after)
         ops.append(op)
     return replace(graph, tensors=tensors, ops=tuple(ops)).pruned()
+
+
+def _seed(op: Op, choice: LayerUpdate) -> list[int]:
+    return [choice.seed, zlib.crc32(op.name.encode())]
+
+
+def in_fixed_order(graph: Graph, choices: Mapping[str, LayerUpdate]) -> list[str]:
+    """The partly trained layers that have to take their first channels, whatever the plan says."""
+    classes = ChannelClasses(graph)
+    return [
+        op.name
+        for op in trainable_layers(graph)
+        if 0 < choices[op.name].channels < graph[op.inputs[1]].shape[-1]
+        and classes.fixed(op.inputs[0])
+    ]
 
 
 def _check_chosen(graph: Graph, op: Op, choice: LayerUpdate | None, order: Array | None) -> None:

@@ -12,6 +12,14 @@
     weights = 0.25
 
     [[update]]
+    layers = ["conv2d_7"]  # the layer's weights stay in flash, a low-rank branch beside them learns
+    rank = 4
+
+    [[update]]
+    layers = ["conv2d_9"]  # a branch around three layers, at half the resolution
+    residual = {over = 3, pool = 2, kernel = 3}
+
+    [[update]]
     layers = "head"        # the last layer with weights
     bias = true
     weights = 1.0
@@ -160,6 +168,20 @@ class Replay(_Section):
     per_step: int = Field(1, ge=1, le=64)
 
 
+class Residual(_Section):
+    """A lite residual module (TinyTL): a branch that is added to a layer's output.
+
+    over: how many layers with weights, one behind the other, it goes around; the named one is the
+          last.
+    pool: its resolution is that of the layer's output divided by this.
+    kernel: of its depthwise layer, in front of its 1x1 weights; 1: it has none.
+    """
+
+    over: int = Field(1, ge=1)
+    pool: int = Field(2, ge=1, le=64)
+    kernel: Literal[1, 3, 5, 7] = 3
+
+
 class Update(_Section):
     """What learns in some layers.
 
@@ -167,17 +189,25 @@ class Update(_Section):
             with weights, from 0).
     bias, weights: weights is the fraction of a layer's input channels (of its channels, for a
             depthwise layer); None leaves the setting of earlier entries.
-    select: which channels: those of largest magnitude, or the first ones.
+    select: which channels: those of largest magnitude, the first ones, or random ones.
+    seed: of the random ones. `tinykit plan --resample SEED` writes the plan with another.
     channels: their numbers, instead of weights and select. They must come from one layer that can
             make its outputs in another order: not from the model's input, nor from an ADD whose
             readers choose differently.
+    rank: a low-rank adapter of so many channels beside a convolution or fully connected layer: B in
+            y = W x + B (A x) begins as zeros, and A and B learn; bias and weights are the layer's
+            own, as ever. 0: no adapter, nor a residual module.
+    residual: a lite residual module beside a convolution (keys: below), which begins as zeros too.
     """
 
     layers: str | tuple[str | int, ...]
     bias: bool | None = None
     weights: float | None = Field(None, ge=0, le=1)
-    select: Literal["magnitude", "first"] = "magnitude"
+    select: Literal["magnitude", "first", "random"] = "magnitude"
+    seed: int = Field(0, ge=0, lt=2**32)
     channels: tuple[int, ...] | None = Field(None, min_length=1)
+    rank: int | None = Field(None, ge=0, le=1024)
+    residual: Residual | None = None
 
     @model_validator(mode="after")
     def _one_way(self) -> Update:
@@ -186,21 +216,35 @@ class Update(_Section):
                 raise ValueError("give either weights or channels")
             if min(self.channels) < 0 or len(set(self.channels)) < len(self.channels):
                 raise ValueError("channels are different numbers from 0")
+        if self.rank is not None and self.residual is not None:
+            raise ValueError("give either rank or residual")
         return self
 
 
 @dataclass(frozen=True)
 class LayerUpdate:
-    """The settled choice for one layer; channels counts the trained ones, chosen numbers them."""
+    """The settled choice for one layer; channels counts the trained ones, chosen numbers them.
+
+    rank, residual: of the adapter beside it, 0 and None without.  seed: of select "random".
+    """
 
     bias: bool
     channels: int
     select: str
     chosen: tuple[int, ...] = ()
+    rank: int = 0
+    residual: Residual | None = None
+    seed: int = 0
 
     @property
     def trains(self) -> bool:
+        """Whether parameters of its own learn."""
         return self.bias or self.channels > 0
+
+    @property
+    def adapted(self) -> bool:
+        """Whether something learns beside it."""
+        return self.rank > 0 or self.residual is not None
 
 
 class Plan(_Section):
@@ -248,7 +292,9 @@ class Plan(_Section):
         layers = trainable_layers(graph)
         settled: dict[str, LayerUpdate] = {}
         nothing: tuple[bool, float, str, tuple[int, ...]] = (False, 0.0, "", ())
+        seeds: dict[str, int] = {}
         chosen = dict.fromkeys((op.name for op in layers), nothing)
+        adapters: dict[str, tuple[int, Residual | None]] = {}
         for entry in self.update:
             for op in _selected(entry.layers, layers):
                 bias, weights, select, numbers = chosen[op.name]
@@ -256,8 +302,11 @@ class Plan(_Section):
                     bias = entry.bias
                 if entry.weights is not None:
                     weights, select, numbers = entry.weights, entry.select, ()
+                    seeds[op.name] = entry.seed
                 if entry.channels is not None:
                     weights, select, numbers = 0.0, "chosen", tuple(sorted(entry.channels))
+                if entry.rank is not None or entry.residual is not None:
+                    adapters[op.name] = (entry.rank or 0, entry.residual)
                 chosen[op.name] = (bias, weights, select, numbers)
         for op in layers:
             bias, weights, select, numbers = chosen[op.name]
@@ -270,10 +319,37 @@ class Plan(_Section):
                     f"its channels are 0 … {count - 1}",
                 )
             channels = len(numbers) or channels
-            settled[op.name] = LayerUpdate(bias and has_bias, channels, select, numbers)
-        if not any(choice.trains for choice in settled.values()):
+            adapter = adapters.get(op.name, (0, None))
+            settled[op.name] = LayerUpdate(
+                bias and has_bias, channels, select, numbers, *adapter, seeds.get(op.name, 0)
+            )
+        if not learning(settled):
             raise PlanError(f"plan {self.name}: nothing learns", 'add [[update]] layers = "head"')
         return settled
+
+    def resampled(self, seed: int) -> Plan:
+        """The plan with as many channels of each partly trained layer, but random ones.
+
+        Raises PlanError where no entry trains a part of a layer by its fraction.
+        """
+        numbered = next((entry for entry in self.update if entry.channels is not None), None)
+        if numbered is not None:
+            raise PlanError(
+                f"plan {self.name}: its channels {list(numbered.channels or ())} are numbered",
+                "only fractions (weights = 0.25) can be resampled",
+            )
+        parts = [entry.weights is not None and 0 < entry.weights < 1 for entry in self.update]
+        if not any(parts):
+            raise PlanError(
+                f"plan {self.name}: trains no part of a layer's weights",
+                "whole layers have no other channels; resampling is for weights = 0.25, say",
+            )
+        chosen = {"select": "random", "seed": seed}
+        entries = (
+            entry.model_copy(update=chosen) if part else entry
+            for entry, part in zip(self.update, parts, strict=True)
+        )
+        return self.model_copy(update={"update": tuple(entries)})
 
 
 def trainable_layers(graph: Graph) -> list[Op]:
@@ -282,8 +358,8 @@ def trainable_layers(graph: Graph) -> list[Op]:
 
 
 def learning(choices: Mapping[str, LayerUpdate]) -> frozenset[str]:
-    """The names of the layers that learn."""
-    return frozenset(name for name, choice in choices.items() if choice.trains)
+    """The names of the layers that learn, or beside which something does."""
+    return frozenset(name for name, choice in choices.items() if choice.trains or choice.adapted)
 
 
 def _selected(layers: str | tuple[str | int, ...], all_layers: list[Op]) -> list[Op]:
@@ -346,7 +422,7 @@ def _first_error(error: ValidationError) -> str:
     where = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
-        sections = (Plan, Optimizer, Training, Replay, Update)
+        sections = (Plan, Optimizer, Training, Replay, Update, Residual)
         known = {key for section in sections for key in section.model_fields}
         near = get_close_matches(key, known, 1)
         return f"unknown key {where}" + (f"; did you mean {near[0]}?" if near else "")
