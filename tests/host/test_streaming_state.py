@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.goldens import tflm_stream
 from tests.support.streaming_models import streaming_model
 from tinykit.codegen import generate
 from tinykit.errors import ModelError, TinykitError
@@ -14,7 +15,6 @@ from tinykit.host import HostModel
 from tinykit.importers import load_model
 from tinykit.ir import Array, Graph
 from tinykit.ops.evaluate import evaluate
-from tinykit.training.plan import Plan, Update
 
 FRAMES = 1000
 
@@ -29,19 +29,6 @@ def frames(graph: Graph, count: int) -> list[Array]:
     random = np.random.default_rng(3)
     shape = (count, *graph[graph.inputs[0]].shape)
     return list(random.integers(-128, 128, shape).astype(np.int8))
-
-
-def tflm_stream(content: bytes, inputs: list[Array]) -> list[Array]:
-    """One interpreter for all frames; it keeps the variables."""
-    from tflite_micro.python.tflite_micro import runtime
-
-    interpreter = runtime.Interpreter.from_bytes(content, arena_size=1 << 20)
-    outputs = []
-    for x in inputs:
-        interpreter.set_input(x, 0)
-        interpreter.invoke()
-        outputs.append(np.array(interpreter.get_output(0)))
-    return outputs
 
 
 def test_a_thousand_frames_equal_tflm_and_the_reference(tmp_path: Path) -> None:
@@ -80,9 +67,8 @@ def test_state_is_saved_restored_and_reset(tmp_path: Path) -> None:
 
 def test_what_is_not_supported_says_so(tmp_path: Path) -> None:
     graph = load(tmp_path)
-    plan = Plan(update=(Update(layers="all", bias=True),))
     with pytest.raises(TinykitError, match="keeps state"):
-        generate(graph, tmp_path, name="stream", plan=plan)
+        generate(graph, tmp_path, name="stream", input_rows=True)
     without = streaming_model().replace(b"second", b"fourth", 1)
     with pytest.raises(ModelError, match="has no initial value"):
         load(tmp_path, without)

@@ -6,6 +6,7 @@ import atexit
 import pickle
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -22,8 +23,8 @@ class Tflm:
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
 
-    def run(self, model: bytes, x: Array) -> Array:
-        """The output of a model; AssertionError with its message where it refuses or aborts."""
+    def run(self, model: bytes, *inputs: Array) -> list[Array]:
+        """The outputs of a model, run after run; AssertionError where it refuses or aborts."""
         if self.process is None:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.support.goldens", "tflm"],
@@ -31,14 +32,14 @@ class Tflm:
             )  # fmt: skip
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        pickle.dump((model, x), self.process.stdin)
+        pickle.dump((model, inputs), self.process.stdin)
         self.process.stdin.flush()
         try:
             result = pickle.load(self.process.stdout)
         except EOFError:
             self.close()
             raise AssertionError("TFLM aborted on the model") from None
-        assert isinstance(result, np.ndarray), f"TFLM refuses the model: {result}"
+        assert isinstance(result, list), f"TFLM refuses the model: {result}"
         return result
 
     def close(self) -> None:
@@ -57,7 +58,12 @@ def _tflm() -> Tflm:
 
 def tflm(model: bytes, x: Array) -> Array:
     """The output of a model under TensorFlow Lite Micro."""
-    return _tflm().run(model, x)
+    return _tflm().run(model, x)[0]
+
+
+def tflm_stream(model: bytes, inputs: Sequence[Array]) -> list[Array]:
+    """The outputs of one interpreter for all inputs; it keeps the model's variables."""
+    return _tflm().run(model, *inputs)
 
 
 def tflite_reference(models: list[tuple[bytes, Array]]) -> list[Array]:
@@ -76,15 +82,18 @@ def _serve_tflm() -> None:
 
     while True:
         try:
-            model, x = pickle.load(sys.stdin.buffer)
+            model, inputs = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
         result: object
         try:
             interpreter = runtime.Interpreter.from_bytes(model, arena_size=ARENA)
-            interpreter.set_input(x, 0)
-            interpreter.invoke()
-            result = np.array(interpreter.get_output(0))
+            outputs = []
+            for x in inputs:
+                interpreter.set_input(x, 0)
+                interpreter.invoke()
+                outputs.append(np.array(interpreter.get_output(0)))
+            result = outputs
         except Exception as error:  # reported to the test
             result = str(error)
         pickle.dump(result, sys.stdout.buffer)

@@ -15,6 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from tinykit.ir import Array, Graph, Op, Tensor
+from tinykit.ops import lstm
+from tinykit.ops.evaluate import Run
 from tinykit.ops.registry import operator
 
 Value = Any  # tf.Tensor
@@ -42,6 +44,9 @@ FUNCTIONS: dict[str, Any] = {
     "exp": lambda x, _: tf.exp(x),
     "gelu": lambda x, alpha: tf.nn.gelu(x, approximate=alpha == 1),
 }
+
+
+NO_VALUES = ("activation_mask", "read_variable", "assign_variable")  # constants, as states are
 
 
 class Network:
@@ -88,7 +93,7 @@ class Network:
         """The logits."""
         self.values[self.graph.inputs[0]] = self._codes_of(self.graph.inputs[0])
         for op in self.graph.ops:
-            if op.phase != "forward" or op.kind == "activation_mask":
+            if op.phase != "forward" or op.kind in NO_VALUES:
                 continue
             real = getattr(self, f"_{op.kind}")(op)
             name = op.outputs[0]
@@ -109,7 +114,7 @@ class Network:
         clamped, at an end beyond which its input reaches.
         """
         name = op.outputs[0]
-        if op.kind in ("reshape", "pad", "minimum", "maximum") or operator(op.kind).moves:
+        if op.kind in ("reshape", "pad", "minimum", "maximum", "lstm") or operator(op.kind).moves:
             return real
         quant = self.graph[name].quant
         activation = getattr(op.attributes, "activation", "none")
@@ -269,12 +274,65 @@ class Network:
         x = tf.repeat(x, [right] * x.shape[2], axis=2) * _comb(x.shape[2], right)[:, None]
         return x[:, :height, :width]
 
+    def _svdf(self, op: Op) -> Value:
+        """The state after this run, its newest features by their gradient."""
+        bias, time, state = (op.inputs[i] for i in (2, 4, 5))
+        filters, memory = self.graph[time].shape
+        known = dequantized(self.graph[state], self.codes[state]).reshape(filters, memory)
+        blocks = [self.parameter(name, dequantized(self.graph[name], self.codes[name]))
+                  for name in (op.inputs[1], op.inputs[3]) if name]  # fmt: skip
+        feature = tf.linalg.matvec(tf.concat(blocks, -1), tf.reshape(self._input(op), [-1]))
+        feature = feature + tf.stop_gradient(known[:, -1] - feature)
+        now = tf.concat([known[:, :-1], feature[:, None]], 1)
+        sums = tf.reduce_sum(now * dequantized(self.graph[time], self.codes[time]), 1)
+        total = tf.reduce_sum(tf.reshape(sums, (*self.graph[op.outputs[0]].shape, -1)), -1)
+        if not bias:
+            return total
+        step = self.graph[state].quant.scale0 * self.graph[time].quant.scale0
+        return total + self.parameter(bias, self.codes[bias] * step)
+
+    def _lstm(self, op: Op) -> Value:
+        """Step by step, each function at the gate that the integers have."""
+        steps = lstm.forward(op.inputs, Run(self.graph, dict(self.codes)), op.attributes)
+        names = op.inputs
+        weights = [self._codes_of(name) for name in names[lstm.WEIGHTS : lstm.BIASES]]
+        hidden, cell = (tf.reshape(self._codes_of(names[i]), [-1]) for i in (1, 2))
+        rows, outputs = tf.reshape(self._input(op), [len(steps.cells), -1]), []
+        scale, quant = self.graph[names[2]].quant.scale0, self.graph[op.outputs[0]].quant
+        for t, code in enumerate(steps.outputs):
+            known = steps.gates[:, t] / 2.0**15
+            z = [
+                tf.linalg.matvec(w, rows[t]) + tf.linalg.matvec(r, hidden)
+                for w, r in zip(weights[:4], weights[4:], strict=True)
+            ]
+            i, f, o = (tf.sigmoid(_moved(z[k], _logit(known[k]))) for k in (0, 1, 3))
+            g = tf.tanh(_moved(z[2], np.arctanh(np.clip(known[2], -1 + 1e-9, 1 - 1e-9))))
+            cell = _moved(f * cell + i * g, steps.cells[t] * scale)
+            shift = lstm.tanh_shift(self.graph, names)
+            tanh = lstm.tanh16(steps.cells[t], shift) / 2.0**15
+            hidden = o * tf.tanh(_moved(cell, np.arctanh(np.clip(tanh, -1 + 1e-9, 1 - 1e-9))))
+            ends = (code == -128) | (code == 127)
+            hidden = tf.where(ends, tf.stop_gradient(hidden), hidden)
+            hidden = _moved(hidden, (code - quant.zero_point0) * quant.scale0)
+            outputs.append(hidden)
+        return tf.reshape(tf.stack(outputs), self.graph[op.outputs[0]].shape)
+
     def _gather(self, op: Op) -> Value:
         attributes: Any = op.attributes
         return tf.gather(self._input(op), attributes.indices, axis=attributes.axis)
 
     def _reshape(self, op: Op) -> Value:
         return tf.reshape(self._input(op), self.graph[op.outputs[0]].shape)
+
+
+def _moved(x: Value, known: Array) -> Value:
+    """Of the value `known`, with the gradient of x."""
+    return x + tf.stop_gradient(known - x)
+
+
+def _logit(p: Array) -> Array:
+    p = np.clip(p, 1e-9, 1 - 1e-9)
+    return np.asarray(np.log(p / (1 - p)))
 
 
 def _comb(teeth: int, stride: int) -> Array:

@@ -51,6 +51,11 @@ OPTIONS = {
     "RESIZE_BILINEAR": "ResizeBilinearOptions",
     "BATCH_MATMUL": "BatchMatMulOptions",
     "TRANSPOSE_CONV": "TransposeConvOptions",
+    "SVDF": "SVDFOptions",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTMOptions",
+    "LOG_SOFTMAX": "LogSoftmaxOptions",
+    "ARG_MAX": "ArgMaxOptions",
+    "ARG_MIN": "ArgMinOptions",
     "VAR_HANDLE": "VarHandleOptions",
     "READ_VARIABLE": "ReadVariableOptions",
     "ASSIGN_VARIABLE": "AssignVariableOptions",
@@ -71,6 +76,7 @@ class Tensor:
     axis: int = 0
     data: bytes | None = None
     signature: tuple[int, ...] | None = None
+    variable: bool = False
 
 
 @dataclass
@@ -99,11 +105,14 @@ class Graph:
         type: str = "INT8",
         name: str = "",
         signature: tuple[int, ...] | None = None,
+        variable: bool = False,
     ) -> int:
         """A computed tensor, quantized per tensor (or not at all: scale None)."""
         quantized = ((scale,), (zero_point,)) if scale is not None else ((), ())
         name = name or f"t{len(self.tensors)}"
-        self.tensors.append(Tensor(name, shape, type, *quantized, signature=signature))
+        self.tensors.append(
+            Tensor(name, shape, type, *quantized, signature=signature, variable=variable)
+        )
         return len(self.tensors) - 1
 
     def constant(
@@ -231,6 +240,8 @@ class _Writer:
             tflite.TensorAddQuantization(builder, quantization)
         if signature:
             tflite.TensorAddShapeSignature(builder, signature)
+        if tensor.variable:
+            tflite.TensorAddIsVariable(builder, True)
         return int(tflite.TensorEnd(builder))
 
     def _operator(self, operator: Operator) -> int:

@@ -119,10 +119,10 @@ def compile_model(
             "leave out the update plan, or input_rows",
         )
     variables = any(tensor.storage == "state" for tensor in graph.tensors.values())
-    if variables and (input_rows or plan is not None):
+    if variables and input_rows:
         raise UsageError(
-            f"{graph.name} keeps state between runs: such models infer whole inputs only",
-            "leave out the update plan and input_rows",
+            f"{graph.name} keeps state between runs: such models take whole inputs only",
+            "leave out input_rows",
         )
     graph, training = graphs(graph, plan, samples)
     if training is None:

@@ -273,17 +273,20 @@ def source_text(source: ModelSource) -> str:
     output = f"(const int8_t *)({p}_arena + {at})"
     if source.rows is not None:
         return "\n".join([*parts, *source.rows.functions(output)]) + "\n"
-    init = f"    tk_parameters_reset(&{p}_parameter_set);" if source.train is not None else ""
+    init = []
+    if source.train is not None:
+        init.append(f"    tk_parameters_reset(&{p}_parameter_set);")
     if state.size:
-        init = (
-            f"    const uint8_t *initial = {p}_initial_state;\n"
-            '    __asm__("" : "+r"(initial)); /* no table to fold */\n'
-            f"    __builtin_memcpy({p}_state_block, initial, {upper}_STATE_BYTES);"
-        )
+        init += [
+            f"    const uint8_t *initial = {p}_initial_state;",
+            '    __asm__("" : "+r"(initial)); /* no table to fold */',
+            f"    __builtin_memcpy({p}_state_block, initial, {upper}_STATE_BYTES);",
+        ]
     if replay is not None:
-        init += f"\n    {replay.empty}"
+        init.append(f"    {replay.empty}")
+    body = "\n".join(init)
     parts += [
-        f"void {p}_init(void)\n{{\n{init}\n}}" if init else f"void {p}_init(void) {{}}",
+        f"void {p}_init(void)\n{{\n{body}\n}}" if init else f"void {p}_init(void) {{}}",
         "",
         f"int8_t *{p}_input(void) {{ return (int8_t *)({p}_arena + {upper}_INPUT_OFFSET); }}",
         "",

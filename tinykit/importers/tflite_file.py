@@ -45,7 +45,7 @@ NUMPY_TYPES = {
 @dataclass(frozen=True, eq=False)
 class FileTensor:
     """shape: as stored, unknown dimensions as 1; data: constant content or None;
-    dynamic: the axes whose size the file does not know."""
+    dynamic: the axes whose size the file does not know; is_variable: kept between runs."""
 
     name: str
     shape: tuple[int, ...]
@@ -55,6 +55,7 @@ class FileTensor:
     axis: int
     data: Array | None
     dynamic: tuple[int, ...] = ()
+    is_variable: bool = False
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,7 @@ class _Reader:
             name, shape, kind, scale, zero_point, axis,
             None if data is None else _array(data, kind, shape, name),
             dynamic,
+            bool(tensor.IsVariable()),
         )  # fmt: skip
 
     def _quantization(

@@ -156,6 +156,24 @@ class TfliteNode:
             self.add(replace(tensor, shape=(channels,), data=tensor.value.reshape(channels)))
         return tensor.name
 
+    def constant_tensor(self, i: int, types: tuple[DType, ...]) -> Tensor:
+        """A constant other than the usual weights, quantized per tensor."""
+        tensor = self.input(i, types)
+        self.expect(tensor.data is not None, f"{tensor.name} must be constant")
+        return tensor
+
+    def variable(self, i: int, dtype: DType, size: int) -> Tensor:
+        """A variable tensor of this operator alone; it begins as zeros, as in TFLM."""
+        tensor = self.input(i, (dtype,))
+        self.expect(
+            tensor.storage == "arena" and self.files[tensor.name].is_variable,
+            f"state {tensor.name} is not a variable of this operator alone",
+        )
+        self.expect(tensor.size == size, f"state {tensor.name} has shape {list(tensor.shape)}")
+        zero = tensor.quant.zero_point0 if dtype == "int8" else 0
+        data = np.full(tensor.shape, zero, np.dtype(dtype))
+        return self.tensors[self.add(replace(tensor, storage="state", data=data))]
+
     def check_accumulators(self, x: Tensor, weights: Tensor, channel_axis: int) -> None:
         """Refuse weights whose sums could leave int32 for some input.
 

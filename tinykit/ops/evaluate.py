@@ -62,6 +62,10 @@ class Run:
     def value_or_none(self, name: str) -> Array | None:
         return self.values[name] if name else None
 
+    def variables(self) -> dict[str, Array]:
+        """The model's state afterwards, by name: `parameters` of the next run."""
+        return {n: self.values[n] for n, t in self.graph.tensors.items() if t.storage == "state"}
+
     def joined(self, weights: str, rest: str) -> Array:
         """Both blocks of a partly trained layer's weights, along the last axis."""
         if not rest:

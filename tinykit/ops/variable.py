@@ -1,4 +1,6 @@
-"""READ_VARIABLE and ASSIGN_VARIABLE: the model's state, int8, kept from one run to the next.
+"""READ_VARIABLE and ASSIGN_VARIABLE: the model's state, kept from one run to the next.
+
+It is int8; the cell state of an LSTM, which comes here from its importer, int16.
 
 read_variable copies a state tensor into the arena; assign_variable copies its first input into
 the second, a state tensor, after everybody has read the old value.
@@ -61,7 +63,7 @@ class AssignVariable(Operator[Attributes]):
         return ()
 
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
-        return (run[op.inputs[0]].copy(),)
+        return (run[op.inputs[0]].reshape(run.graph[op.inputs[1]].shape),)
 
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         value, state = (graph[name] for name in op.inputs)

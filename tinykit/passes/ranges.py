@@ -12,7 +12,6 @@ from tinykit.ir import Array, Graph, Op, Tensor
 from tinykit.ops import conv2d, depthwise_conv2d, fully_connected
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import activation_range, exact, requantize
-from tinykit.ops.quantize import RANGES
 from tinykit.ops.registry import operator
 from tinykit.passes.tables import LOWEST, table_of
 
@@ -20,7 +19,7 @@ Bounds = tuple[Array, Array]  # least and largest codes, of the tensor's shape
 
 
 def ranges(graph: Graph, alive: frozenset[str] = frozenset()) -> dict[str, Bounds]:
-    """Bounds of every int8 or uint8 tensor that is not `alive`: that no training changes."""
+    """Bounds of every tensor that is not `alive`: that no training changes."""
     found = {name: _anything(graph[name]) for name in graph.inputs}
     found.update((n, (t.value, t.value)) for n, t in graph.tensors.items() if t.constant)
     for op in graph.ops:
@@ -46,8 +45,8 @@ def _outputs(graph: Graph, op: Op, found: dict[str, Bounds]) -> list[Bounds]:
 
 def _anything(tensor: Tensor) -> Bounds:
     dtype = np.dtype(tensor.dtype)
-    low, high = RANGES[tensor.dtype]
-    return np.full(tensor.shape, low, dtype), np.full(tensor.shape, high, dtype)
+    info = np.iinfo(dtype)
+    return np.full(tensor.shape, info.min, dtype), np.full(tensor.shape, info.max, dtype)
 
 
 def _looked_up(table: Array, low: Array, high: Array) -> Bounds:

@@ -185,7 +185,7 @@ def differentiate(graph: Graph, optimizer: Optimizer, training: Training | None 
             operator(op.kind).gradient(replace(op, layer=op.layer or op.name), tape)
 
     ops: list[Op] = []
-    for op in forward.ops:
+    for op in (*forward.ops, *_assignments(graph, end)):
         ops.append(op)
         ops.extend(mask for mask in tape.masks if mask.inputs[0] in op.outputs)
     ops += [last, *tape.ops]
@@ -201,3 +201,14 @@ def differentiate(graph: Graph, optimizer: Optimizer, training: Training | None 
     tensors = {**forward.tensors, **states}
     made = replace(forward, tensors=tensors, ops=tuple(ops)).pruned().check()
     return made if training.gradients == "int16" else typed(made, training.gradients)
+
+
+def _assignments(graph: Graph, end: int) -> list[Op]:
+    """The ops behind number `end` that the model's variables need."""
+    needed: set[str] = set()
+    kept = []
+    for op in reversed(graph.ops[end:]):
+        if op.updates or needed.intersection(op.outputs):
+            needed.update(op.reads)
+            kept.append(op)
+    return kept[::-1]

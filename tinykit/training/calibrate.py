@@ -54,10 +54,11 @@ def calibrate(
     inner: dict[str, float] = {}
     trained: dict[str, float] = {}
     backward = [op for op in graph.ops if op.phase == "backward"]
-    looked_at, awake = enrolled(graph, samples, targets), _stand_ins(graph)
+    looked_at, given = enrolled(graph, samples, targets), _stand_ins(graph)
     for done, (sample, target) in enumerate(zip(samples, targets, strict=True)):
         inputs, step = {graph.inputs[0]: sample}, Step.towards(target)
-        run = evaluate(looked_at, inputs, parameters=awake, step=step, real=True)
+        run = evaluate(looked_at, inputs, parameters=given, step=step, real=True)
+        given = {**given, **run.variables()}
         for op in backward:
             for name in op.outputs:
                 peak = float(np.abs(run[name]).max(initial=0.0))

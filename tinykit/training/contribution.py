@@ -79,8 +79,11 @@ def analyse(
     backward, layers = differentiable(graph, training)
     backward = enrolled(backward, samples, targets)
     sums: dict[str, Array] = {}
+    state: dict[str, Array] = {}
     for done, (sample, target) in enumerate(zip(samples, targets, strict=True)):
-        run = evaluate(backward, {backward.inputs[0]: sample}, step=Step.towards(target), real=True)
+        inputs = {backward.inputs[0]: sample}
+        run = evaluate(backward, inputs, parameters=state, step=Step.towards(target), real=True)
+        state = run.variables()
         for name, gradient in run.gradients.items():
             sums[name] = sums.get(name, 0.0) + gradient
         if progress is not None:

@@ -23,11 +23,15 @@ from tinykit.training.rate import learning_rate
 
 @dataclass
 class ReferenceTrainer:
-    """Runs training steps on a calibrated training graph; parameters by name."""
+    """Runs training steps on a calibrated training graph; parameters by name.
+
+    state: the model's variables, which go on from step to step.
+    """
 
     graph: Graph
     optimizer: Optimizer
     parameters: dict[str, Array] = field(default_factory=dict)
+    state: dict[str, Array] = field(default_factory=dict)
     steps: int = 0
     pending: int = 0
     begun: int = 0  # of the pending ones, those that updated
@@ -51,7 +55,9 @@ class ReferenceTrainer:
         step.accumulate, step.first = self.optimizer.accumulate, self.begun == 0
         step.updates = self.steps - self.skipped
         inputs = {self.graph.inputs[0]: sample}
-        run = evaluate(self.graph, inputs, parameters=self.parameters, step=step)
+        values = {**self.parameters, **self.state}
+        run = evaluate(self.graph, inputs, parameters=values, step=step)
+        self.state = run.variables()
         self.parameters = {name: run[name] for name in self.parameters}
         self.steps += 1
         self.saturations = step.saturations

@@ -175,6 +175,41 @@ typedef struct {
     int8_t shift;
 } tk_softmax;
 
+/* SVDF: F filters over C inputs, each with the last M features in the state and M time weights;
+ * `rank` neighbours make one output.  Weights in pairs and in two blocks, as in tk_conv2d. */
+typedef struct {
+    const int8_t *weights;
+    const int8_t *weights_rest; /* NULL when K = C */
+    const int32_t *bias;        /* [F / rank]; NULL: none */
+    const int16_t *time;        /* [F][M] */
+    int32_t feature_multiplier, output_multiplier;
+    uint16_t inputs, split, filters, memory, rank;
+    int16_t input_zero_point, output_zero_point;
+    int8_t feature_shift, output_shift;
+} tk_svdf;
+
+/* One gate of an LSTM of U units over C inputs; weights in pairs, as in tk_conv2d. */
+typedef struct {
+    const int8_t *weights;   /* of the input, [U, C] */
+    const int8_t *recurrent; /* of the hidden state, [U, U] */
+    const int32_t *bias;     /* [U] */
+    int32_t multiplier, recurrent_multiplier;
+    int8_t shift, recurrent_shift;
+} tk_lstm_gate;
+
+/* UNIDIRECTIONAL_SEQUENCE_LSTM: int8 inputs and hidden states, gates in Q0.15, an int16 cell state
+ * of scale 2^(tanh_shift - 12). */
+typedef struct {
+    const tk_lstm_gate *input, *forget, *cell, *output;
+    const uint16_t *sigmoid; /* [256]: sigmoid(i / 24) in Q0.16 */
+    uint16_t steps, inputs, units;
+    int16_t input_zero_point, hidden_zero_point;
+    int16_t clip; /* of the cell state; 0: none */
+    int32_t forget_multiplier, update_multiplier, hidden_multiplier;
+    int8_t forget_shift, update_shift, hidden_shift;
+    int8_t tanh_shift;
+} tk_lstm;
+
 /* Spatial kernels make row `oy` of their output from a ring buffer of input rows: input row y lies
  * at input + (y % ring) * W * C.  A whole tensor is a ring of H rows.  The second form of each
  * kernel makes all rows from a whole tensor, from top to bottom: row oy is written when all rows
@@ -241,6 +276,14 @@ void tk_batch_matmul_s8(const tk_batch_matmul *op, const int8_t *a, const int8_t
                         int8_t *output);
 void tk_resize_bilinear_s8(const tk_resize_bilinear *op, const int8_t *input, int8_t *output);
 void tk_gather_s8(const tk_gather *gather, const int8_t *input, int8_t *output);
+
+/* state: [F][M], updated. */
+void tk_svdf_s8(const tk_svdf *op, const int8_t *input, int16_t *state, int8_t *output);
+/* hidden, cell: the states before; the last output is the hidden state after.  scratch: 8 * U
+ * bytes.
+ */
+void tk_lstm_s8(const tk_lstm *op, const int8_t *input, const int8_t *hidden, const int16_t *cell,
+                int8_t *output, int16_t *cell_after, int16_t *scratch);
 
 /* Means over all rows, fed row by row: call once for each input row y = 0, 1, …; the last one gives
  * the output.  sums: [C], kept between the calls; the output may lie at its start. */

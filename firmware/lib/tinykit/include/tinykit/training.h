@@ -285,6 +285,44 @@ typedef struct {
 void tk_batch_matmul_grad_s16(const tk_batch_matmul_grad *op, const int16_t *gradient,
                               const int8_t *other, int16_t *result, tk_trainer *trainer);
 
+/* SVDF backward, to the features of this run: gradient of a filter's output * its newest time
+ * weight * multiplier, shifted right. */
+typedef struct {
+    const int16_t *time; /* [F][M] */
+    int16_t multiplier;
+    uint16_t filters, memory, rank;
+    int8_t shift;
+} tk_svdf_grad;
+void tk_svdf_grad_s16(const tk_svdf_grad *op, const int16_t *gradient, int16_t *result,
+                      tk_trainer *trainer);
+
+/* LSTM backward through the steps of one run, to what goes into the four gates: [4][steps][U].
+ * Inside, gradients are int32 with TK_LSTM_BITS bits more than the result's; the incoming gradient
+ * is shifted right by gradient_shift to them; sums over recurrent weights are multiplied by
+ * `scale`, of each gate, and shifted right by recurrent_shift. scratch: (10 * steps + 8) * U bytes.
+ */
+#define TK_LSTM_BITS 8
+typedef struct {
+    const tk_lstm *forward;
+    const int16_t *scale; /* [4] */
+    int8_t gradient_shift, recurrent_shift;
+    int8_t cell_shift; /* the cell state's scale is 2^-cell_shift */
+} tk_lstm_grad;
+void tk_lstm_grad_s16(const tk_lstm_grad *op, const int16_t *gradient, const int8_t *x,
+                      const int8_t *y, const int8_t *hidden, const int16_t *cell, int16_t *result,
+                      int32_t *scratch, tk_trainer *trainer);
+
+/* From there to the input: the sum over gates and units of gradient * weight * scale of the gate,
+ * shifted right. */
+typedef struct {
+    const int8_t *input, *forget, *cell, *output; /* weights of the gates, as in tk_lstm_gate */
+    const int16_t *scale;                         /* [4] */
+    uint16_t steps, inputs, units;
+    int8_t shift;
+} tk_lstm_input_grad;
+void tk_lstm_input_grad_s16(const tk_lstm_input_grad *op, const int16_t *gradient, int16_t *result,
+                            tk_trainer *trainer);
+
 /* Convolutions backward.  Each output channel's gradient is multiplied by its weight scale,
  * m / 2^15 with m = round(scale * M), M as in tk_update, and shifted right by scale_shift, into
  * scratch: 2 * O * (1 + ring * OW) bytes, where `ring` rows of outputs see one row of inputs; for
