@@ -28,6 +28,7 @@ from tinykit.ops.quantize import QuantizeAttributes
 from tinykit.ops.registry import check_shapes, operator
 from tinykit.ops.relu import ReluAttributes
 from tinykit.ops.reshape import ReshapeAttributes
+from tinykit.ops.resize_bilinear import ResizeBilinearAttributes
 from tinykit.ops.slice import SliceAttributes
 from tinykit.ops.softmax import SoftmaxAttributes
 from tinykit.ops.spread import SpreadAttributes
@@ -151,6 +152,14 @@ class Network:
         """Over `axes`, or all but the first and last; SUM with kind "sum"."""
         axes = axes or tuple(range(1, len(self.tensors[x].shape) - 1))
         return self._op(kind, (x,), MeanAttributes(axes, keep_dims), "none")
+
+    def resize(self, x: str, size: Pair, align: bool = False, half: bool = False) -> str:
+        attributes = ResizeBilinearAttributes(size, align, half)
+        return self._op("resize_bilinear", (x,), attributes, "none", self.tensors[x].quant)
+
+    def largest(self, x: str, axes: tuple[int, ...], keep_dims: bool = False) -> str:
+        attributes = MeanAttributes(axes, keep_dims)
+        return self._op("reduce_max", (x,), attributes, "none", self.tensors[x].quant)
 
     def pad(self, x: str, paddings: Sequence[Pair]) -> str:
         quant = self.tensors[x].quant

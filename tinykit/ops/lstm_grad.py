@@ -85,6 +85,7 @@ class LstmGrad(Operator[LstmGradAttributes]):
         tanh = tanh16(steps.cells, tanh_shift(graph, names))
         recurrent = [run[name].astype(np.int64) for name in self.names(op)[RECURRENT:BIASES]]
         incoming = run[op.inputs[0]].reshape(steps.cells.shape)
+        arithmetic: _Real | _Integer
         if run.real:
             scales = [graph[name].quant.scale0 for name in self.names(op)[RECURRENT:BIASES]]
             arithmetic = _Real(np.array(scales), cell.scale0)

@@ -1,6 +1,6 @@
-"""Gradient of MAX_POOL_2D: to the first largest pixel of each window, as TensorFlow does.
+"""Gradient of MAX_POOL_2D and REDUCE_MAX: to the first largest pixel of each window.
 
-Inputs: gradient int16 [1, OH, OW, C]; x int8 [1, H, W, C].  Output: [1, H, W, C].
+Inputs: gradient int16 [1, OH, OW, C]; x int8 [1, H, W, C], in whatever shape.  Output: x's shape.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class MaxPoolGrad(Operator[PoolGradAttributes]):
         attributes = self.attributes(op)
         window = attributes.window
         x = run[op.inputs[1]]
-        patches = window.patches(x[0].astype(np.float64), fill=-np.inf)
+        pixels = x.reshape(*attributes.input_size, attributes.channels).astype(np.float64)
+        patches = window.patches(pixels, fill=-np.inf)
         oh, ow, kh, kw, channels = patches.shape
         winner = patches.reshape(oh, ow, kh * kw, channels).argmax(axis=2)
         chosen = np.arange(kh * kw)[:, None] == winner[:, :, None, :]

@@ -213,7 +213,16 @@ class ReduceMax(Mean):
         return None
 
     def gradient(self, op: Op, tape: Tape) -> None:
-        Operator.gradient(self, op, tape)  # there is none
+        """To the first largest: as a MAX_POOL_2D of [outer, reduced] pixels over whole rows.
+
+        (TensorFlow's reduce_max shares a gradient out among equals; its max pools do not.)
+        """
+        x = tape.graph[op.inputs[0]]
+        outer, reduced, _ = self.extents(tape.graph, op)
+        window = Window((1, reduced), (1, reduced))
+        attributes = PoolGradAttributes(window, (outer, reduced), x.shape)
+        inputs = (tape.gradient_of(op.outputs[0]), x.name)
+        tape.contribute(x.name, tape.emit("max_pool_grad", op, inputs, x.shape, attributes))
 
     def check(self, node: TfliteNode, x: Tensor, y: Tensor) -> None:
         node.expect_same_quantization(x, y)

@@ -15,6 +15,7 @@ from tinykit.ops.window import Pair
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
+    from tinykit.ops.tape import Tape
 
 BITS = 10
 ONE = 1 << BITS
@@ -44,6 +45,39 @@ class ResizeBilinearAttributes(Attributes):
         second = np.minimum(_towards_zero(at + ONE - 1), size - 1)
         return first, second, at - ONE * first
 
+    def both(self, shape: tuple[int, ...]) -> list[tuple[Array, Array, Array]]:
+        """`places` for the rows and for the columns of an input [N, H, W, C]."""
+        return [self.places(axis, n) for axis, n in enumerate(shape[1:3])]
+
+    def struct(self, shape: tuple[int, ...]) -> Struct:
+        """The C descriptor, for an input of that shape."""
+        (top, bottom, down), (left, right, across) = self.both(shape)
+        return Struct(
+            "tk_resize_bilinear",
+            {
+                "top": Table("uint16_t", top.astype(np.uint16)),
+                "bottom": Table("uint16_t", bottom.astype(np.uint16)),
+                "left": Table("uint16_t", left.astype(np.uint16)),
+                "right": Table("uint16_t", right.astype(np.uint16)),
+                "down": Table("int16_t", down.astype(np.int16)),
+                "across": Table("int16_t", across.astype(np.int16)),
+                "batches": shape[0],
+                "height": shape[1],
+                "width": shape[2],
+                "channels": shape[3],
+                "output_height": self.size[0],
+                "output_width": self.size[1],
+            },
+        )
+
+
+@dataclass(frozen=True)
+class ResizeBilinearGradAttributes(Attributes):
+    """forward: of the operator; shape: of its input."""
+
+    forward: ResizeBilinearAttributes
+    shape: tuple[int, ...]
+
 
 def _towards_zero(x: Array) -> Array:
     """x / 1024 as C divides."""
@@ -53,7 +87,7 @@ def _towards_zero(x: Array) -> Array:
 class ResizeBilinear(Operator[ResizeBilinearAttributes]):
     kind = "resize_bilinear"
     tflite = ("RESIZE_BILINEAR",)
-    note = "int8, constant size, align_corners or half_pixel_centers; no gradient yet"
+    note = "int8, constant size, align_corners or half_pixel_centers"
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         shape = graph[op.inputs[0]].shape
@@ -61,14 +95,9 @@ class ResizeBilinear(Operator[ResizeBilinearAttributes]):
             raise ModelError(f"layer {op.name}: {list(shape)} is not [N, H, W, C]")
         return ((shape[0], *self.attributes(op).size, shape[3]),)
 
-    def _places(self, graph: Graph, op: Op) -> list[tuple[Array, Array, Array]]:
-        _, height, width, _ = graph[op.inputs[0]].shape
-        attributes = self.attributes(op)
-        return [attributes.places(axis, n) for axis, n in enumerate((height, width))]
-
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         x = run[op.inputs[0]].astype(np.int64)
-        (top, bottom, down), (left, right, across) = self._places(run.graph, op)
+        (top, bottom, down), (left, right, across) = self.attributes(op).both(x.shape)
         down, across = down[:, None, None], across[:, None]
         total = (
             x[:, top][:, :, left] * (ONE - down) * (ONE - across)
@@ -82,25 +111,15 @@ class ResizeBilinear(Operator[ResizeBilinearAttributes]):
 
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         x, y = graph[op.inputs[0]], graph[op.outputs[0]]
-        (top, bottom, down), (left, right, across) = self._places(graph, op)
-        struct = Struct(
-            "tk_resize_bilinear",
-            {
-                "top": Table("uint16_t", top.astype(np.uint16)),
-                "bottom": Table("uint16_t", bottom.astype(np.uint16)),
-                "left": Table("uint16_t", left.astype(np.uint16)),
-                "right": Table("uint16_t", right.astype(np.uint16)),
-                "down": Table("int16_t", down.astype(np.int16)),
-                "across": Table("int16_t", across.astype(np.int16)),
-                "batches": x.shape[0],
-                "height": x.shape[1],
-                "width": x.shape[2],
-                "channels": x.shape[3],
-                "output_height": y.shape[1],
-                "output_width": y.shape[2],
-            },
-        )
+        struct = self.attributes(op).struct(x.shape)
         return (Call("tk_resize_bilinear_s8", struct, (x.name, y.name)),)
+
+    def gradient(self, op: Op, tape: Tape) -> None:
+        x = tape.graph[op.inputs[0]]
+        attributes = ResizeBilinearGradAttributes(self.attributes(op), x.shape)
+        inputs = (tape.gradient_of(op.outputs[0]),)
+        gradient = tape.emit("resize_bilinear_grad", op, inputs, x.shape, attributes)
+        tape.contribute(x.name, gradient)
 
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
         node.expect_counts(range(2, 3))

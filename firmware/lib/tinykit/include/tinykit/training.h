@@ -285,6 +285,14 @@ typedef struct {
 void tk_batch_matmul_grad_s16(const tk_batch_matmul_grad *op, const int16_t *gradient,
                               const int8_t *other, int16_t *result, tk_trainer *trainer);
 
+/* RESIZE_BILINEAR backward: sums over output pixels of gradient * their shares, shifted right. */
+typedef struct {
+    const tk_resize_bilinear *forward;
+    int8_t shift;
+} tk_resize_bilinear_grad;
+void tk_resize_bilinear_grad_s16(const tk_resize_bilinear_grad *op, const int16_t *gradient,
+                                 int16_t *result, tk_trainer *trainer);
+
 /* SVDF backward, to the features of this run: gradient of a filter's output * its newest time
  * weight * multiplier, shifted right. */
 typedef struct {
