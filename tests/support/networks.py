@@ -212,6 +212,10 @@ class Network:
         quant = Quantization.per_tensor(1 / 256, -128)
         return self._op("softmax", (x,), SoftmaxAttributes(), "none", quant)
 
+    def log_softmax(self, x: str) -> str:
+        quant = Quantization.per_tensor(16 / 256, 127)
+        return self._op("log_softmax", (x,), Attributes(), "none", quant)
+
     def sigmoid(self, x: str) -> str:
         return self.pointwise("logistic", x)
 

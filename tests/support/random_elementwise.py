@@ -30,6 +30,13 @@ def tanh(draw: Draw, now: Current) -> None:
     _unary(draw, now, "TANH", (1 / 128, 0))
 
 
+def log_softmax(draw: Draw, now: Current) -> None:
+    if now.scale > 30 or now.shape[-1] > 500:  # no logits are like that: refused, or TFLM aborts
+        absolute(draw, now)
+        return
+    _unary(draw, now, "LOG_SOFTMAX", (16 / 256, 127), {})
+
+
 def leaky_relu(draw: Draw, now: Current) -> None:
     alpha = float(np.float32(draw(st.sampled_from([0.1, 0.3, 1.5]))))
     _unary(draw, now, "LEAKY_RELU", None, {"Alpha": alpha})

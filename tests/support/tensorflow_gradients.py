@@ -132,7 +132,7 @@ class Network:
             reach = (np.array([-128, 127]) - source.zero_point0) * source.scale0 / quant.scale0
             low = low if reach[0] < low - 0.5 else -np.inf
             high = high if reach[1] > high + 0.5 else np.inf
-        if op.kind == "softmax":
+        if op.kind in ("softmax", "log_softmax"):
             return real + tf.stop_gradient(self._codes_of(name) - real)
         code = real / quant.scale0
         if op.kind in FUNCTIONS:  # rounded, its gradient stops where the rounded code leaves int8
@@ -260,6 +260,10 @@ class Network:
         x = self._input(op) * op.attributes.beta  # type: ignore[attr-defined]
         known = tf.math.log(tf.maximum(self._codes_of(op.outputs[0]), 1e-30))
         return tf.nn.softmax(known + x - tf.stop_gradient(x))
+
+    def _log_softmax(self, op: Op) -> Value:
+        """At the rounded logarithms of the probabilities."""
+        return tf.nn.log_softmax(_moved(self._input(op), self._codes_of(op.outputs[0]).numpy()))
 
     def _pad(self, op: Op) -> Value:
         return tf.pad(self._input(op), op.attributes.paddings)  # type: ignore[attr-defined]

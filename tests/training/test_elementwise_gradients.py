@@ -65,7 +65,14 @@ def largest() -> tuple[Network, str]:
     net = Network((1, 6, 7, 3), seed=46)
     x = net.conv("x", 8, activation="none")
     column = net.largest(x, (2,), keep_dims=True)
-    return net, net.dense(net.largest(net.conv(net.binary("sub", x, column), 8), (1, 2)), 4)
+    return net, net.dense(net.largest(net.conv(net.binary("mul", x, column), 8), (1, 2)), 4)
+
+
+def log_probabilities() -> tuple[Network, str]:
+    """LOG_SOFTMAX over channels, on its way."""
+    net = Network((1, 4, 5, 3), seed=49)
+    x = net.conv(net.conv("x", 8), 6, activation="none")
+    return net, net.dense(net.mean(net.conv(net.log_softmax(x), 6, (1, 1))), 4)
 
 
 def prelu() -> tuple[Network, str]:
@@ -106,7 +113,8 @@ def training(net: Network, output: str) -> tuple[Graph, Array]:
     return compiled.train.graph, samples[12:]
 
 
-ALL = (squeeze_excite, layer_norm, differences, attention, largest, prelu, resized)
+ALL = (squeeze_excite, layer_norm, differences, attention, largest, prelu, resized,
+       log_probabilities)  # fmt: skip
 NETWORKS = {f.__name__: f for f in ALL} | {
     op.kind: (lambda kind=op.kind: functions(kind)) for op in POINTWISE
 }
@@ -122,7 +130,14 @@ def test_three_steps_and_extremes_are_equal_in_c(
     name: str, sanitized: Sanitized, sanitized_dsp: Sanitized
 ) -> None:
     graph, samples = training(*NETWORKS[name]())
-    own = {"lookup_grad", "linear_grad", "softmax_grad", "max_pool_grad", "resize_bilinear_grad"}
+    own = {
+        "lookup_grad",
+        "linear_grad",
+        "softmax_grad",
+        "max_pool_grad",
+        "resize_bilinear_grad",
+        "log_softmax_grad",
+    }
     steps = [(samples[i % 2], i, False) for i in range(3)]
     for worker in (sanitized, sanitized_dsp):
         history = worker.call(training_kernels.train, graph, EVERYTHING.optimizer, steps)

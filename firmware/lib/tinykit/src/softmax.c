@@ -1,4 +1,5 @@
-/* SOFTMAX, int8, in gemmlowp's fixed-point arithmetic.  Qm.n below: m integer, n fraction bits. */
+/* SOFTMAX and LOG_SOFTMAX, int8, in gemmlowp's fixed-point arithmetic.  Qm.n below: m integer, n
+ * fraction bits. */
 #include "fixed_point.h"
 #include "tinykit/kernels.h"
 
@@ -102,6 +103,55 @@ static void softmax_row(const tk_softmax *softmax, const int8_t *input, int8_t *
 void tk_softmax_s8(const tk_softmax *softmax, const int8_t *input, int8_t *output) {
     for (uint32_t row = 0; row < softmax->rows; row++) {
         softmax_row(softmax, input, output);
+        input += softmax->depth;
+        output += softmax->depth;
+    }
+}
+
+/* log(x) in Q5.26 of x >= 1 in Q12.19: x is z * 2^n with z near 1, in two ways of which the better
+ * is taken; log(z) by a rational function around the fourth root of 1/2. */
+static int32_t logarithm(int32_t x) {
+    const int32_t root = 1518500250, fourth_root = 1805811301, quarter = 1 << 23;
+    const int zeros = leading_zeros((uint32_t)x);
+    const int spare = leading_zeros((uint32_t)multiply(x, root)) - 1;
+    const int32_t first = shift_left(multiply(shift_left(x, zeros - 1), root), 1);
+    const int32_t r = tk_min(first, shift_left(x, spare));
+    const int32_t power =
+        tk_max((12 - zeros) * (1 << 25) + quarter, (12 - spare) * (1 << 25) - quarter); /* Q6.25 */
+    const int32_t p = (int32_t)(((uint32_t)r + (uint32_t)fourth_root + 1) >> 1);
+    const int32_t q = 2 * (r - fourth_root);
+    const int32_t square = multiply(q, q);
+    const int32_t numerator = multiply(q, r) + multiply(multiply(q, square), 117049297);
+    const int32_t factor = 1057819769 + q + multiply(127690142, square);
+    const int32_t inverse = one_over_one_plus(multiply(p, factor) + multiply(638450708, q));
+    const int32_t log_z = multiply(tk_rounding_shift_right(numerator, 6), inverse);
+    return shift_left(multiply(power, 1488522236) + log_z, 1); /* 1488522236: log(2) in Q0.31 */
+}
+
+void tk_log_softmax_s8(const tk_log_softmax *op, const int8_t *input, int8_t *output) {
+    const tk_softmax *softmax = op->scaling;
+    for (uint32_t row = 0; row < softmax->rows; row++) {
+        int32_t max = INT8_MIN, sum = 0; /* Q12.19 */
+        for (int32_t i = 0; i < softmax->depth; i++) {
+            max = tk_max(max, input[i]);
+        }
+        for (int32_t i = 0; i < softmax->depth; i++) {
+            sum += tk_rounding_shift_right(exponential(softmax, input[i] - max), 12);
+        }
+        const int32_t log = logarithm(sum);
+        const int32_t least =
+            tk_max(softmax->diff_min - 1,
+                   tk_multiply(INT32_MIN + log, op->reverse_multiplier, op->reverse_shift));
+        for (int32_t i = 0; i < softmax->depth; i++) {
+            const int32_t difference = input[i] - max;
+            int32_t y = INT8_MIN;
+            if (difference > least) {
+                const int32_t shifted = (int32_t)((uint32_t)difference << softmax->shift);
+                y = tk_rounding_shift_right(multiply(shifted, softmax->multiplier) - log, 22);
+                y = tk_clamp(y + INT8_MAX, INT8_MIN, INT8_MAX);
+            }
+            output[i] = (int8_t)y;
+        }
         input += softmax->depth;
         output += softmax->depth;
     }

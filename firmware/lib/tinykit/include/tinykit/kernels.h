@@ -175,6 +175,13 @@ typedef struct {
     int8_t shift;
 } tk_softmax;
 
+/* LOG_SOFTMAX: the multiplier leads from scaled differences back to codes. */
+typedef struct {
+    const tk_softmax *scaling;
+    int32_t reverse_multiplier;
+    int8_t reverse_shift;
+} tk_log_softmax;
+
 /* SVDF: F filters over C inputs, each with the last M features in the state and M time weights;
  * `rank` neighbours make one output.  Weights in pairs and in two blocks, as in tk_conv2d. */
 typedef struct {
@@ -266,6 +273,8 @@ void tk_requantize_u8_s8(const tk_rescale *op, const uint8_t *input, int8_t *out
 void tk_requantize_s8_u8(const tk_rescale *op, const int8_t *input, uint8_t *output);
 void tk_lookup_s8(const tk_lookup *lookup, const int8_t *input, int8_t *output);
 void tk_softmax_s8(const tk_softmax *softmax, const int8_t *input, int8_t *output);
+
+void tk_log_softmax_s8(const tk_log_softmax *op, const int8_t *input, int8_t *output);
 
 void tk_mean_s8(const tk_mean *mean, const int8_t *input, int8_t *output);
 void tk_reduce_max_s8(const tk_reduce_max *op, const int8_t *input, int8_t *output);

@@ -255,6 +255,17 @@ typedef struct {
 void tk_softmax_grad_s16(const tk_softmax_grad *op, const int16_t *gradient, const int8_t *y,
                          int16_t *result, tk_trainer *trainer);
 
+/* LOG_SOFTMAX backward, row by row: gradient - p * sum of gradients, with p = q / sum of q for q
+ * from a table of exp(y) in Q0.24. */
+typedef struct {
+    const int32_t *table; /* [256] */
+    uint32_t rows;
+    uint16_t depth;
+    int8_t shift;
+} tk_log_softmax_grad;
+void tk_log_softmax_grad_s16(const tk_log_softmax_grad *op, const int16_t *gradient,
+                             const int8_t *y, int16_t *result, tk_trainer *trainer);
+
 /* The part inside the padding; height, width, channels are those of the padded tensor. */
 typedef struct {
     uint16_t height, width, channels;
