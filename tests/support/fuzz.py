@@ -51,8 +51,8 @@ LENGTH = 7  # operators in a graph, at most
 WHOLE = """
 static void {run}(void) {{
     static int8_t sample[{upper}_INPUT_BYTES];
-    {name}_init();
     for (int turn = 0; turn < {turns}; turn++) {{
+        {name}_init(); /* each input to a fresh model: its variables begin anew */
         take(sample, sizeof sample);
         memset({name}_input() - {upper}_INPUT_OFFSET, 0x55, {upper}_ARENA_BYTES);
         memcpy({name}_input(), sample, sizeof sample);
@@ -193,6 +193,8 @@ def schedules(graph: Graph, number: int) -> Iterator[tuple[str, Program]]:
     cut = sample(programs(graph), number)
     if cut is not None and cut.streamed:
         yield "cut", cut
+    if any(tensor.storage == "state" for tensor in graph.tensors.values()):
+        return  # which takes whole inputs only
     rows = sample(programs(graph, input_rows=True), number)
     if rows is not None:
         yield "rows", rows

@@ -21,6 +21,8 @@ from tinykit.ops.registry import check_shapes, tflite_operators
 from tinykit.ops.registry import operator as find_operator
 from tinykit.passes.ports import single_ports
 
+LAST_ARG_MAX = "supported is one class number from all scores, at the end of the model"
+
 
 def load_tflite(path: Path) -> Graph:
     """The graph of a .tflite file, checked; ModelError in one line for whatever is wrong."""
@@ -34,7 +36,7 @@ def load_tflite(path: Path) -> Graph:
 
 def supported_builtins() -> list[str]:
     """The TFLite operators that can be imported, sorted."""
-    return sorted({*tflite_operators(), "DEQUANTIZE"})
+    return sorted({*tflite_operators(), "ARG_MAX", "DEQUANTIZE"})
 
 
 @dataclass
@@ -81,9 +83,24 @@ class _Importer:
             elif node.builtin == "DEQUANTIZE":
                 node.expect(node.outputs[0] in outputs, "float output inside the model", FULL_INT8)
                 outputs[outputs.index(node.outputs[0])] = node.input(0, ("int8", "uint8")).name
+            elif node.builtin == "ARG_MAX":
+                node.expect(node.outputs[0] in outputs, "inside the model", LAST_ARG_MAX)
+                outputs[outputs.index(node.outputs[0])] = self._scores(node)
             else:
                 self._convert(node)
         return self._assemble(inputs, outputs)
+
+    def _scores(self, node: TfliteNode) -> str:
+        """What an ARG_MAX at the model's end compares: its output from now on.
+
+        Whoever runs the model takes the first largest score as the class, as ARG_MAX does.
+        """
+        x, axis = node.input(), int(node.constant(1).flat[0])
+        last = axis % len(x.shape) == len(x.shape) - 1
+        node.expect(
+            last and x.size == x.shape[-1], f"of {list(x.shape)} along axis {axis}", LAST_ARG_MAX
+        )
+        return x.name
 
     def _convert(self, node: TfliteNode) -> None:
         operator = tflite_operators().get(node.builtin)

@@ -19,7 +19,7 @@ from tinykit.ops.fixed_point import (
 FACTORS = (1672461947, 1302514674, 790015084, 290630308, 39332535, 720401, 242)
 
 
-def shift_left(x: Array, bits: int) -> Array:
+def shift_left(x: Array, bits: Array | int) -> Array:
     """x * 2^bits, saturating."""
     return np.clip(x << bits, INT32_MIN, INT32_MAX)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinykit.ir import Array, Attributes, Graph, Op
-from tinykit.ops.base import Call, Operator, Struct
+from tinykit.ops.base import Call, Field, Operator, Struct
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import (
     INT32_MIN,
@@ -91,7 +91,7 @@ class LogSoftmax(Operator[Attributes]):
         x, y = graph[op.inputs[0]], graph[op.outputs[0]]
         s = scaling(x.quant.scale0, 1.0)
         multiplier, shift = reverse_scaling(s)
-        inner = {
+        inner: dict[str, Field] = {
             "rows": x.size // x.shape[-1],
             "depth": x.shape[-1],
             "multiplier": s.multiplier,

@@ -1,5 +1,6 @@
-/* MUL, SUB, MINIMUM, MAXIMUM, SQUARED_DIFFERENCE, PRELU, int8, with broadcasting. */
+/* MUL, SUB, DIV, MINIMUM, MAXIMUM, SQUARED_DIFFERENCE, PRELU, int8, with broadcasting. */
 #include "axes.h"
+#include "gemmlowp.h"
 #include "requantize.h"
 #include "tinykit/kernels.h"
 
@@ -108,6 +109,41 @@ void tk_prelu_s8(const tk_binary *op, const int8_t *a, const int8_t *b, int8_t *
                 (int8_t)(x >= 0 ? tk_requantize(x, op->multiplier_a, op->shift_a, &range)
                                 : tk_requantize(x * alpha, op->output_multiplier, op->output_shift,
                                                 &range));
+        }
+    } while (lines_next(&line, op, a, b));
+}
+
+/* a / b without scales and zero points, times the multiplier; 0 divides as 1. */
+static int32_t quotient(const tk_binary *op, int32_t a, int32_t b) {
+    if (b < 0) {
+        a = -a;
+        b = -b;
+    }
+    if (a == 0) {
+        return 0;
+    }
+    b = tk_max(b, 1);
+    const int zeros = tk_leading_zeros((uint32_t)b);
+    const int headroom = tk_leading_zeros((uint32_t)(a < 0 ? -2 * a - 1 : 2 * a));
+    const int32_t inverse =
+        tk_one_over_one_plus((int32_t)(((uint32_t)b << zeros) - 0x80000000u)); /* of b * 2^zeros */
+    const int32_t product = tk_high_multiply(a * (1 << headroom), inverse);
+    const int right = headroom + (31 - zeros) - op->output_shift;
+    if (right > 31) {
+        return 0;
+    }
+    return tk_rounding_shift_right(tk_high_multiply(product, op->output_multiplier), right);
+}
+
+void tk_div_s8(const tk_binary *op, const int8_t *a, const int8_t *b, int8_t *output) {
+    const tk_output_range range = range_of(op);
+    lines line = lines_of(op, a, b, output);
+    do {
+        for (uint32_t i = 0; i < line.n; i++) {
+            const int32_t x = line.a[i * line.step_a] - op->zero_point_a;
+            const int32_t y = line.b[i * line.step_b] - op->zero_point_b;
+            line.output[i] =
+                (int8_t)(tk_clamp(quotient(op, x, y), range.low, range.high) + range.zero_point);
         }
     } while (lines_next(&line, op, a, b));
 }

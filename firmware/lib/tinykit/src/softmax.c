@@ -1,20 +1,7 @@
 /* SOFTMAX and LOG_SOFTMAX, int8, in gemmlowp's fixed-point arithmetic.  Qm.n below: m integer, n
  * fraction bits. */
-#include "fixed_point.h"
+#include "gemmlowp.h"
 #include "tinykit/kernels.h"
-
-static int32_t shift_left(int32_t x, int bits) {
-    const int32_t limit = INT32_MAX >> bits;
-    if (x > limit) {
-        return INT32_MAX;
-    }
-    return x < -limit ? INT32_MIN : (int32_t)((uint32_t)x << bits);
-}
-
-/* As tk_doubling_high_multiply, where not both can be INT32_MIN.  One copy: a softmax is short. */
-static __attribute__((noinline)) int32_t multiply(int32_t a, int32_t b) {
-    return (int32_t)(((int64_t)a * b + (1 << 30)) >> 31);
-}
 
 /* x where `bit` is 1, y where it is 0: the same instructions for both. */
 static inline int32_t choose(uint32_t bit, int32_t x, int32_t y) {
@@ -31,44 +18,17 @@ static int32_t exp_of_negative(int32_t a) {
     const int32_t below = (a & (quarter - 1)) - quarter; /* a modulo 1/4, minus 1/4 */
     /* exp on [-1/4, 0) around -1/8, by its Taylor series */
     const int32_t x = below * 32 + (1 << 28);
-    const int32_t x2 = multiply(x, x);
-    const int32_t x3 = multiply(x2, x);
-    const int32_t x4 = multiply(x2, x2);
-    const int32_t third = multiply(tk_rounding_shift_right(x4, 2) + x3, 715827883);
+    const int32_t x2 = tk_high_multiply(x, x);
+    const int32_t x3 = tk_high_multiply(x2, x);
+    const int32_t x4 = tk_high_multiply(x2, x2);
+    const int32_t third = tk_high_multiply(tk_rounding_shift_right(x4, 2) + x3, 715827883);
     const int32_t series = tk_rounding_shift_right(third + x2, 1);
-    int32_t result = 1895147668 + multiply(1895147668, x + series);
+    int32_t result = 1895147668 + tk_high_multiply(1895147668, x + series);
     const uint32_t remainder = (uint32_t)(below - a);
     for (int i = 0; i < 7; i++) {
-        result = choose(remainder >> (24 + i) & 1, multiply(result, factors[i]), result);
+        result = choose(remainder >> (24 + i) & 1, tk_high_multiply(result, factors[i]), result);
     }
     return choose((uint32_t)a >> 31, result, INT32_MAX);
-}
-
-/* 1 / (1 + fraction) in Q0.31, fraction in [0, 1) in Q0.31, by Newton's method. */
-static int32_t one_over_one_plus(int32_t fraction) {
-    const int32_t half = (int32_t)(((uint32_t)fraction + 0x80000000u) >> 1);
-    int32_t x = 1515870810 + multiply(half, -1010580540); /* Q2.29 */
-    for (int i = 0; i < 3; i++) {
-        const int32_t error = (1 << 29) - multiply(half, x);
-        x += shift_left(multiply(x, error), 2);
-    }
-    return shift_left(x, 1);
-}
-
-/* Of x != 0, in the same number of instructions for each. */
-static inline int leading_zeros(uint32_t x) {
-#if defined(__thumb__) && !defined(__thumb2__) /* no CLZ */
-    uint32_t zeros = 0;
-    for (uint32_t step = 16; step != 0; step >>= 1) {
-        const uint32_t upper = x >> (32 - step);
-        const uint32_t shift = step & (((upper | (0u - upper)) >> 31) - 1); /* if upper is 0 */
-        x <<= shift;
-        zeros += shift;
-    }
-    return (int)zeros;
-#else
-    return __builtin_clz(x);
-#endif
 }
 
 /* exp of a difference in Q0.31; 0 if it counts as minus infinity. */
@@ -77,7 +37,7 @@ static __attribute__((noinline)) int32_t exponential(const tk_softmax *softmax,
     const uint32_t infinite = (uint32_t)(difference - softmax->diff_min) >> 31;
     const int32_t finite = choose(infinite, 0, difference);
     const int32_t shifted = (int32_t)((uint32_t)finite << softmax->shift);
-    return choose(infinite, 0, exp_of_negative(multiply(shifted, softmax->multiplier)));
+    return choose(infinite, 0, exp_of_negative(tk_high_multiply(shifted, softmax->multiplier)));
 }
 
 static void softmax_row(const tk_softmax *softmax, const int8_t *input, int8_t *output) {
@@ -89,12 +49,13 @@ static void softmax_row(const tk_softmax *softmax, const int8_t *input, int8_t *
     for (int32_t i = 0; i < softmax->depth; i++) {
         sum += tk_rounding_shift_right(exponential(softmax, input[i] - max), 12);
     }
-    const int headroom = leading_zeros((uint32_t)sum);
-    const int32_t inverse = one_over_one_plus((int32_t)(((uint32_t)sum << headroom) - 0x80000000u));
+    const int headroom = tk_leading_zeros((uint32_t)sum);
+    const int32_t inverse =
+        tk_one_over_one_plus((int32_t)(((uint32_t)sum << headroom) - 0x80000000u));
     const int shift = 12 - headroom + 31 - 8;
     const int32_t numerator = shift < 32 ? inverse : 0;
     for (int32_t i = 0; i < softmax->depth; i++) {
-        const int32_t product = multiply(numerator, exponential(softmax, input[i] - max));
+        const int32_t product = tk_high_multiply(numerator, exponential(softmax, input[i] - max));
         const int32_t y = tk_rounding_shift_right(product, shift & 31);
         output[i] = (int8_t)(tk_min(y, 255) - 128);
     }
@@ -112,20 +73,23 @@ void tk_softmax_s8(const tk_softmax *softmax, const int8_t *input, int8_t *outpu
  * is taken; log(z) by a rational function around the fourth root of 1/2. */
 static int32_t logarithm(int32_t x) {
     const int32_t root = 1518500250, fourth_root = 1805811301, quarter = 1 << 23;
-    const int zeros = leading_zeros((uint32_t)x);
-    const int spare = leading_zeros((uint32_t)multiply(x, root)) - 1;
-    const int32_t first = shift_left(multiply(shift_left(x, zeros - 1), root), 1);
-    const int32_t r = tk_min(first, shift_left(x, spare));
+    const int zeros = tk_leading_zeros((uint32_t)x);
+    const int spare = tk_leading_zeros((uint32_t)tk_high_multiply(x, root)) - 1;
+    const int32_t first = tk_shift_left(tk_high_multiply(tk_shift_left(x, zeros - 1), root), 1);
+    const int32_t r = tk_min(first, tk_shift_left(x, spare));
     const int32_t power =
         tk_max((12 - zeros) * (1 << 25) + quarter, (12 - spare) * (1 << 25) - quarter); /* Q6.25 */
     const int32_t p = (int32_t)(((uint32_t)r + (uint32_t)fourth_root + 1) >> 1);
     const int32_t q = 2 * (r - fourth_root);
-    const int32_t square = multiply(q, q);
-    const int32_t numerator = multiply(q, r) + multiply(multiply(q, square), 117049297);
-    const int32_t factor = 1057819769 + q + multiply(127690142, square);
-    const int32_t inverse = one_over_one_plus(multiply(p, factor) + multiply(638450708, q));
-    const int32_t log_z = multiply(tk_rounding_shift_right(numerator, 6), inverse);
-    return shift_left(multiply(power, 1488522236) + log_z, 1); /* 1488522236: log(2) in Q0.31 */
+    const int32_t square = tk_high_multiply(q, q);
+    const int32_t numerator =
+        tk_high_multiply(q, r) + tk_high_multiply(tk_high_multiply(q, square), 117049297);
+    const int32_t factor = 1057819769 + q + tk_high_multiply(127690142, square);
+    const int32_t inverse =
+        tk_one_over_one_plus(tk_high_multiply(p, factor) + tk_high_multiply(638450708, q));
+    const int32_t log_z = tk_high_multiply(tk_rounding_shift_right(numerator, 6), inverse);
+    return tk_shift_left(tk_high_multiply(power, 1488522236) + log_z,
+                         1); /* 1488522236: log(2) in Q0.31 */
 }
 
 void tk_log_softmax_s8(const tk_log_softmax *op, const int8_t *input, int8_t *output) {
@@ -147,7 +111,8 @@ void tk_log_softmax_s8(const tk_log_softmax *op, const int8_t *input, int8_t *ou
             int32_t y = INT8_MIN;
             if (difference > least) {
                 const int32_t shifted = (int32_t)((uint32_t)difference << softmax->shift);
-                y = tk_rounding_shift_right(multiply(shifted, softmax->multiplier) - log, 22);
+                y = tk_rounding_shift_right(tk_high_multiply(shifted, softmax->multiplier) - log,
+                                            22);
                 y = tk_clamp(y + INT8_MAX, INT8_MIN, INT8_MAX);
             }
             output[i] = (int8_t)y;

@@ -263,6 +263,7 @@ void tk_pad_s8(const tk_pad *pad, const int8_t *input, int8_t *output);
 void tk_add_s8(const tk_add *add, const int8_t *a, const int8_t *b, int8_t *output);
 void tk_mul_s8(const tk_binary *op, const int8_t *a, const int8_t *b, int8_t *output);
 void tk_sub_s8(const tk_binary *op, const int8_t *a, const int8_t *b, int8_t *output);
+void tk_div_s8(const tk_binary *op, const int8_t *a, const int8_t *b, int8_t *output);
 void tk_minimum_s8(const tk_binary *op, const int8_t *a, const int8_t *b, int8_t *output);
 void tk_maximum_s8(const tk_binary *op, const int8_t *a, const int8_t *b, int8_t *output);
 void tk_squared_difference_s8(const tk_binary *op, const int8_t *a, const int8_t *b,
