@@ -44,7 +44,7 @@ def draw(builtin: str, random: np.random.Generator) -> tuple[Quant, Quant, dict[
     zeros = [int(random.choice([-128, 127, 0, random.integers(-128, 128)])) for _ in scales]
     options: dict[str, float | int] = {}
     if builtin == "LEAKY_RELU":
-        options["Alpha"] = float(np.float32(random.choice([0.1, 0.3, random.uniform(0, 2)])))
+        options["Alpha"] = float(np.float32(random.choice([0.1, 0.3, -0.5, random.uniform(-2, 2)])))
     if builtin == "GELU":
         options["Approximate"] = int(random.integers(2))
     if random.integers(4) == 0:
@@ -104,12 +104,12 @@ def test_rows_are_a_lookup_of_one_row(kind: str, tmp_path: Path) -> None:
         ("LOGISTIC", (0.1, 0), (1 / 255, -128), "supported is 0.00390625/-128"),
         ("TANH", (0.1, 0), (1 / 128, 1), "supported is 0.0078125/0"),
         ("HARD_SWISH", (1.0, 0), (0.001, 0), "out of range"),
-        ("LEAKY_RELU", (1.0, 0), (1.0, 0), "alpha is -1.5"),
+        ("LEAKY_RELU", (1.0, 0), (1.0, 0), "alpha is inf"),
         ("SQRT", (1.0, 0), (1.0, 0), "not supported"),
     ],
 )
 def test_what_is_refused(builtin: str, x: Quant, y: Quant, message: str, tmp_path: Path) -> None:
-    options: dict[str, float | int] = {"Alpha": -1.5} if builtin == "LEAKY_RELU" else {}
+    options: dict[str, float | int] = {"Alpha": np.inf} if builtin == "LEAKY_RELU" else {}
     with pytest.raises(ModelError, match=f"{builtin} #0") as caught:
         model(builtin, x, y, options, tmp_path)
     assert message in caught.value.message

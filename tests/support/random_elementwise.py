@@ -38,7 +38,7 @@ def log_softmax(draw: Draw, now: Current) -> None:
 
 
 def leaky_relu(draw: Draw, now: Current) -> None:
-    alpha = float(np.float32(draw(st.sampled_from([0.1, 0.3, 1.5]))))
+    alpha = float(np.float32(draw(st.sampled_from([0.1, 0.3, 1.5, -0.25]))))
     _unary(draw, now, "LEAKY_RELU", None, {"Alpha": alpha})
 
 
