@@ -193,6 +193,9 @@ class Network:
     def _squared_difference(self, op: Op) -> Value:
         return tf.math.squared_difference(self._input(op), self._input(op, 1))
 
+    def _div(self, op: Op) -> Value:
+        return self._input(op) / self._input(op, 1)
+
     def _minimum(self, op: Op) -> Value:
         return tf.minimum(self._input(op), self._input(op, 1))
 

@@ -75,6 +75,16 @@ def log_probabilities() -> tuple[Network, str]:
     return net, net.dense(net.mean(net.conv(net.log_softmax(x), 6, (1, 1))), 4)
 
 
+def quotients() -> tuple[Network, str]:
+    """DIV of a map by another that stays away from 0."""
+    net = Network((1, 5, 6, 3), seed=50)
+    x = net.conv("x", 6)
+    shift = net.constant(np.full((1, 5, 6, 6), 2.0), "shift")
+    divisor = net.add(net.conv(x, 6), shift)
+    x = net.binary("div", net.conv(x, 6, activation="none"), divisor)
+    return net, net.dense(net.mean(net.conv(x, 6, (1, 1))), 4)
+
+
 def prelu() -> tuple[Network, str]:
     """One slope for each channel, below 0 and above."""
     net = Network((1, 6, 7, 3), seed=47)
@@ -114,7 +124,7 @@ def training(net: Network, output: str) -> tuple[Graph, Array]:
 
 
 ALL = (squeeze_excite, layer_norm, differences, attention, largest, prelu, resized,
-       log_probabilities)  # fmt: skip
+       log_probabilities, quotients)  # fmt: skip
 NETWORKS = {f.__name__: f for f in ALL} | {
     op.kind: (lambda kind=op.kind: functions(kind)) for op in POINTWISE
 }

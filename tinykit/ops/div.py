@@ -64,7 +64,7 @@ class Div(Binary):
         )
 
     def gradient(self, op: Op, tape: Tape) -> None:
-        """1 / b to a; minus a / b^2, which is the quotient times minus 1 / b, to b."""
+        """1 / b to a; minus a / b^2 to b."""
         a, b = (tape.graph[name] for name in op.inputs[:2])
         y = op.outputs[0]
         if b.shape != tape.graph[y].shape or a.shape != b.shape:
@@ -73,12 +73,17 @@ class Div(Binary):
                 "supported are equal shapes; or choose a plan that trains only layers behind it",
             )
         codes = np.arange(-128, 128) - b.quant.zero_point0
-        slopes = 1.0 / (np.where(codes == 0, 1, codes) * b.quant.scale0)
-        attributes = LookupGradAttributes(tuple(slopes.tolist()))
+        inverse = 1.0 / (np.where(codes == 0, 1, codes) * b.quant.scale0)
         inputs = (self.gradient_in(op, tape), b.name)
-        gradient = tape.emit("lookup_grad", op, inputs, b.shape, attributes)
-        tape.contribute(a.name, gradient)
-        linear_gradient(op, tape, gradient, b.name, factors=(Factor(y, -1.0),))
+        for name, slopes in ((a.name, inverse), (b.name, -inverse * inverse)):
+            if not tape.wants(name):
+                continue
+            attributes = LookupGradAttributes(tuple(slopes.tolist()))
+            gradient = tape.emit("lookup_grad", op, inputs, b.shape, attributes)
+            if name == a.name:
+                tape.contribute(a.name, gradient)
+            else:
+                linear_gradient(op, tape, gradient, b.name, factors=(Factor(a.name),))
 
 
 OPERATOR = Div()

@@ -127,7 +127,7 @@ static int32_t quotient(const tk_binary *op, int32_t a, int32_t b) {
     const int headroom = tk_leading_zeros((uint32_t)(a < 0 ? -2 * a - 1 : 2 * a));
     const int32_t inverse =
         tk_one_over_one_plus((int32_t)(((uint32_t)b << zeros) - 0x80000000u)); /* of b * 2^zeros */
-    const int32_t product = tk_high_multiply(a * (1 << headroom), inverse);
+    const int32_t product = tk_high_multiply((int32_t)((uint32_t)a << headroom), inverse);
     const int right = headroom + (31 - zeros) - op->output_shift;
     if (right > 31) {
         return 0;
