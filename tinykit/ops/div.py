@@ -74,16 +74,13 @@ class Div(Binary):
             )
         codes = np.arange(-128, 128) - b.quant.zero_point0
         inverse = 1.0 / (np.where(codes == 0, 1, codes) * b.quant.scale0)
-        inputs = (self.gradient_in(op, tape), b.name)
-        for name, slopes in ((a.name, inverse), (b.name, -inverse * inverse)):
-            if not tape.wants(name):
-                continue
-            attributes = LookupGradAttributes(tuple(slopes.tolist()))
-            gradient = tape.emit("lookup_grad", op, inputs, b.shape, attributes)
-            if name == a.name:
-                tape.contribute(a.name, gradient)
-            else:
-                linear_gradient(op, tape, gradient, b.name, factors=(Factor(a.name),))
+        by_b = LookupGradAttributes(tuple(inverse.tolist()))
+        gradient = self.gradient_in(op, tape)
+        gradient = tape.emit("lookup_grad", op, (gradient, b.name), b.shape, by_b)
+        tape.contribute(a.name, gradient)
+        if tape.wants(b.name):  # twice by b: a table of 1 / b^2 would need more than 16 bits
+            gradient = tape.emit("lookup_grad", op, (gradient, b.name), b.shape, by_b)
+            linear_gradient(op, tape, gradient, b.name, factors=(Factor(a.name, -1.0),))
 
 
 OPERATOR = Div()
