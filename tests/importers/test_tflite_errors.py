@@ -42,7 +42,7 @@ def one_operator(builtin: str, options: dict[str, float | int] | None = None) ->
 
 def test_unsupported_operator(tmp_path: Path) -> None:
     error = error_of(one_operator("COS"), tmp_path)
-    assert "COS #0 (makes features): this operator is not supported" in error.message
+    assert "COS #0 (makes features): this operator (version 1) is not supported" in error.message
     assert "CONV_2D, DEPTHWISE_CONV_2D, DEQUANTIZE" in error.hint
 
 

@@ -15,6 +15,7 @@ from tests.support.tflite_writer import write
 from tests.support.training_kernels import Sanitized
 from tests.training.test_gradients_tensorflow import EVERYTHING, PARTS, check
 from tinykit.codegen import compile_model, generate
+from tinykit.errors import UsageError
 from tinykit.host import HostModel
 from tinykit.importers import load_model
 from tinykit.ir import Array, Graph
@@ -142,3 +143,9 @@ def test_generated_c_trains_as_numpy_does_and_its_state_goes_on(kind: str, tmp_p
         image += reference.state[tensor.name].tobytes()
         image += bytes(-len(image) % 4)
     assert host.state == image != b""
+
+
+def test_samples_of_models_with_state_are_not_kept(tmp_path: Path) -> None:
+    plan = EVERYTHING.model_copy(update={"keep": "input"})
+    with pytest.raises(UsageError, match="keeps state between runs"):
+        compile_model(load("svdf", tmp_path), name="net", plan=plan)

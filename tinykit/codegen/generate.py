@@ -124,6 +124,11 @@ def compile_model(
             f"{graph.name} keeps state between runs: such models take whole inputs only",
             "leave out input_rows",
         )
+    if variables and plan is not None and plan.keep != "nothing":
+        raise UsageError(
+            f"{graph.name} keeps state between runs: a kept sample would meet another state",
+            'choose a plan with keep = "nothing"',
+        )
     graph, training = graphs(graph, plan, samples)
     if training is None:
         infer = schedule(graph, keep_input, arena=arena, input_rows=input_rows)

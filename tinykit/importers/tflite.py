@@ -95,8 +95,10 @@ class _Importer:
 
         Whoever runs the model takes the first largest score as the class, as ARG_MAX does.
         """
-        x, axis = node.input(), int(node.constant(1).flat[0])
-        last = axis % len(x.shape) == len(x.shape) - 1
+        x, axes = node.input(), node.constant(1)
+        node.expect(axes.size == 1 and len(x.shape) > 0, f"axes {axes.tolist()}", LAST_ARG_MAX)
+        axis = int(axes.flat[0])
+        last = axis in (-1, len(x.shape) - 1)
         node.expect(
             last and x.size == x.shape[-1], f"of {list(x.shape)} along axis {axis}", LAST_ARG_MAX
         )
@@ -106,7 +108,7 @@ class _Importer:
         operator = tflite_operators().get(node.builtin)
         if operator is None:
             raise node.error(
-                "this operator is not supported",
+                f"this operator (version {node.version}) is not supported",
                 f"supported are {', '.join(supported_builtins())}",
             )
         try:
