@@ -19,7 +19,7 @@ from tinykit.errors import UsageError
 from tinykit.host import HostModel
 from tinykit.importers import load_model
 from tinykit.ir import Array, Graph
-from tinykit.training.plan import Plan
+from tinykit.training.plan import Plan, Training
 from tinykit.training.reference import ReferenceTrainer
 
 CLASSES = 4
@@ -146,6 +146,6 @@ def test_generated_c_trains_as_numpy_does_and_its_state_goes_on(kind: str, tmp_p
 
 
 def test_samples_of_models_with_state_are_not_kept(tmp_path: Path) -> None:
-    plan = EVERYTHING.model_copy(update={"keep": "input"})
+    plan = EVERYTHING.model_copy(update={"training": Training(keep="input")})
     with pytest.raises(UsageError, match="keeps state between runs"):
         compile_model(load("svdf", tmp_path), name="net", plan=plan)
