@@ -1,6 +1,6 @@
 """Operators of classical models: the C kernels equal the NumPy reference on random constants.
 
-What the reference should compute is tested against scikit-learn, in tests/importers/test_sklearn.py.
+What the reference should compute is tested against scikit-learn: tests/importers/test_sklearn.py.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import typing
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def load_graph(path: Path) -> Graph:
         raise ModelError(f"{path}: {error.message}", error.hint) from None
     except (
         OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, EOFError,
-        zipfile.BadZipFile, NotImplementedError,
+        zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, MemoryError,
     ) as error:  # fmt: skip
         raise ModelError(
             f"{path}: not a graph that tinykit wrote, or damaged ({error})",

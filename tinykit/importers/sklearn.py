@@ -195,26 +195,30 @@ def checked_samples(estimator: Any, samples: npt.ArrayLike) -> Array:
 
 
 def _steps(estimator: Any) -> list[Any]:
-    """The steps of a pipeline, nested ones in place; ModelError for what is none."""
-    if type(estimator).__name__ == "Pipeline":
-        steps = [step for _, step in estimator.steps if step is not None and step != "passthrough"]
-        found = [inner for step in steps for inner in _steps(step)]
-    else:
-        found = [estimator]
-    if not found:
-        raise ModelError("the pipeline has no steps")
-    for index, step in enumerate(found):
-        name, last = type(step).__name__, index == len(found) - 1
-        known = ESTIMATORS if last else (*SCALERS, *PROJECTIONS)
-        allowed = name in known or (name in SCALERS and not last)
-        ours = type(step).__module__.startswith("sklearn.")
-        if type(estimator).__name__ == "Pipeline" and not (allowed and ours):
+    """The steps of a pipeline, nested ones in place; ModelError for what cannot be one."""
+    if type(estimator).__name__ != "Pipeline":
+        return [estimator]
+    steps = _flat(estimator)
+    if not steps:
+        raise ModelError("the pipeline has no steps", f"supported: {', '.join(sorted(ESTIMATORS))}")
+    for index, step in enumerate(steps):
+        last = index == len(steps) - 1
+        known = sorted(ESTIMATORS if last else {*SCALERS, *PROJECTIONS})
+        name, module = type(step).__name__, type(step).__module__
+        if name not in known or not module.startswith("sklearn."):
             where = "as the last step" if last else "before another step"
             raise ModelError(
-                f"{name} is not supported {where} of a pipeline",
-                f"supported: {', '.join(sorted(known))}",
+                f"{name} is not supported {where} of a pipeline", f"supported: {', '.join(known)}"
             )
-    return found
+    return steps
+
+
+def _flat(estimator: Any) -> list[Any]:
+    """Steps that do something."""
+    if type(estimator).__name__ != "Pipeline":
+        return [estimator]
+    steps = [step for _, step in estimator.steps if step is not None and step != "passthrough"]
+    return [inner for step in steps for inner in _flat(step)]
 
 
 def _check(last: Any, refuse: Refusal) -> None:
