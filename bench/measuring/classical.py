@@ -8,6 +8,7 @@ has more than the ELF of a program without a model, one sample included.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -123,7 +124,15 @@ def _emlearn(task: Task, way: str, options: dict[str, Any], board: Board, work: 
     np.save(work / "x.npy", task.x)
     (work / "options.json").write_text(json.dumps(options))
     command = [sys.executable, "-m", "bench.measuring.emlearn_models", str(work)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    root = str(Path(__file__).resolve().parents[2])
+    done = subprocess.run(
+        command,
+        cwd=work,  # emlearn leaves a folder behind
+        env=os.environ | {"PYTHONPATH": root},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise BuildError((done.stderr.strip().splitlines() or ["it failed"])[-1][:200])
     accuracy = float(np.mean(np.load(work / "predictions.npy").reshape(-1) == task.y))
