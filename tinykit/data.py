@@ -172,7 +172,7 @@ class Samples:
         real = (x.astype(np.float32) / np.asarray(port.scale, np.float32)).astype(np.float64)
         rounded = np.copysign(np.floor(np.abs(real) + 0.5), real)  # half away from zero
         codes = np.clip(rounded + np.asarray(port.zero_point), limits.min, limits.max)
-        return codes.astype(np.dtype(port.dtype))
+        return np.asarray(codes, np.dtype(port.dtype))
 
 
 def load_samples(data: DataSection, root: Path, split: Split) -> Samples:

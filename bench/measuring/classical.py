@@ -27,7 +27,7 @@ from tinykit.boards import Board
 from tinykit.build.compilers import find_compiler, machine_flags
 from tinykit.codegen.generate import compile_model, write
 from tinykit.compress.classical import classes_of, int8_outputs
-from tinykit.data import Samples
+from tinykit.data import Samples, codings
 from tinykit.errors import BuildError, TinykitError
 from tinykit.importers.sklearn import load_sklearn
 from tinykit.resources import resource_path
@@ -109,7 +109,7 @@ def _ours(task: Task, board: Board, work: Path) -> Measured:
     accuracy = float(np.mean(classes_of(graph, int8_outputs(graph, task.x)) == task.y))
     write(compile_model(graph, name="m"), work)
     (work / "tinykit_model.h").unlink()
-    sample = Samples(task.x[:1], None, "").quantized_for(graph[graph.inputs[0]]).reshape(-1)
+    sample = Samples(task.x[:1], None, "").quantized(codings(graph)).reshape(-1)
     library = _library(board, work.parents[1] / f"runtime-{board.name}")
     include = resource_path("firmware") / "lib" / "tinykit" / "include"
     before = "for (unsigned i = 0; i < sizeof sample; i++) { m_input()[i] = sample[i]; }"

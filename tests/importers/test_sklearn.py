@@ -31,7 +31,7 @@ from sklearn.pipeline import make_pipeline
 from tests.support.generated import infer_generated
 from tinykit.codegen import compile_model, write
 from tinykit.compress.classical import classes_of, int8_outputs, quantize_estimator
-from tinykit.data import Samples
+from tinykit.data import Coding, Samples
 from tinykit.errors import ModelError, TinykitError, UsageError
 from tinykit.host import HostModel
 from tinykit.importers import load_model
@@ -166,7 +166,7 @@ def test_generated_c_equals_the_reference(tmp_path: Path) -> None:
     x, y, test_x, _ = split("iris")
     for name in ("pca-neighbours", "svc-rbf"):
         graph = load_sklearn(CLASSIFIERS[name]().fit(x, y), x)
-        codes = Samples(test_x, None, "").quantized_for(graph["input"])[:20]
+        codes = Samples(test_x, None, "").quantized([Coding.of(graph["input"])])[:20]
         expected = [evaluate(graph, {"input": row})[graph.outputs[0]] for row in codes]
         found = infer_generated(graph, list(codes), tmp_path / name, sanitize=False)
         np.testing.assert_array_equal(np.stack(found).reshape(len(codes), -1),
@@ -178,7 +178,7 @@ def test_logistic_regression_goes_on_learning(tmp_path: Path) -> None:
     x, y, test_x, test_y = split("wine")
     graph = load_sklearn(scaled(linear_model.LogisticRegression()).fit(x, y), x)
     port = graph["input"]
-    codes, tests = (Samples(v, None, "").quantized_for(port) for v in (x, test_x))
+    codes, tests = (Samples(v, None, "").quantized([Coding.of(port)]) for v in (x, test_x))
     mine, wanted = np.array([1, 0, 2])[y], np.array([1, 0, 2])[test_y]
     plan = Plan(
         optimizer=Optimizer(learning_rate=0.1),
