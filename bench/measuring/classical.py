@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,8 @@ def _ours(task: Task, board: Board, work: Path) -> Measured:
 
 
 def _emlearn(task: Task, way: str, options: dict[str, Any], board: Board, work: Path) -> Measured:
+    if find_spec("emlearn") is None:
+        raise TinykitError("not installed: pip install emlearn")
     work.mkdir(parents=True, exist_ok=True)
     joblib.dump(task.estimator, work / "estimator.joblib")
     np.save(work / "x.npy", task.x)
@@ -141,9 +144,11 @@ def _emlearn(task: Task, way: str, options: dict[str, Any], board: Board, work: 
         text.format(count=len(sample), items=len(task.fit_x)) for text in (task.call, task.globals)
     )
     program = _program(task.type, sample, "", call, variables)
-    import emlearn
-
-    sizes, count = _run(work, program, board, (f"-I{emlearn.includedir}", *LIBRARIES))
+    found = find_spec("emlearn")  # not imported here: it makes NumPy raise on underflow
+    assert found is not None
+    assert found.origin is not None
+    headers = Path(found.origin).parent
+    sizes, count = _run(work, program, board, (f"-I{headers}", *LIBRARIES))
     return Measured(task.name, f"emlearn, {way}", accuracy, *sizes, count)
 
 

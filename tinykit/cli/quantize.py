@@ -32,7 +32,7 @@ def quantize(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Make a full int8 .tflite of a Keras model, or a .tinykit of one of scikit-learn."""
+    """Make int8 of a float model of Keras or scikit-learn."""
     from tinykit.importers.sklearn import SUFFIXES
     from tinykit.project import Project
     from tinykit.report.quantization import quantization_report
