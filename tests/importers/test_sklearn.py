@@ -111,6 +111,19 @@ def test_same_predictions_as_in_float(name: str) -> None:
         assert lost <= max(2, 0.03 * len(test_x)), data
 
 
+def test_thresholds_move_by_half_a_step_at_most() -> None:
+    x = np.linspace(-3, 5, 4001, dtype=np.float32)[:, None]
+    y = np.digitize(x[:, 0], [-2.2, -0.7, 0.1, 4.0]) % 2
+    fitted = tree.DecisionTreeClassifier(**SEED).fit(x, y)
+    graph = load_sklearn(fitted, x)
+    found = classes_of(graph, int8_outputs(graph, x))
+    thresholds = fitted.tree_.threshold[fitted.tree_.children_left >= 0]
+    distance = np.abs(x - thresholds).min(axis=1) / graph["input"].quant.scale0
+    wrong = found != fitted.predict(x)
+    assert wrong.any(), "8 bits cost something"
+    assert distance[wrong].max() < 0.51
+
+
 REGRESSORS: dict[str, Callable[[], Any]] = {
     "linear": lambda: scaled(linear_model.LinearRegression()),
     "ridge": linear_model.Ridge,
