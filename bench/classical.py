@@ -128,12 +128,11 @@ def _run(options: argparse.Namespace, work: Path) -> int:
 
             results += measure(task, board, work / f"{name}-{index}", say)
         found[name] = results
+        if not options.json:
+            Report({}, (name, _table(results))).print(Console(highlight=False))
     if options.json:
         data = {name: [r.data() for r in results] for name, results in found.items()}
         print(json.dumps(data, indent=2))
-    else:
-        for name, results in found.items():
-            Report({}, (f"{name}", _table(results))).print(Console(highlight=False))
     return 0
 
 
