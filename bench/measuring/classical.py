@@ -127,10 +127,12 @@ def _emlearn(task: Task, way: str, options: dict[str, Any], board: Board, work: 
     np.save(work / "x.npy", task.x)
     (work / "options.json").write_text(json.dumps(options))
     command = [sys.executable, "-m", "bench.measuring.emlearn_models", str(work)]
+    scratch = work.with_name(f"{work.name}-scratch")
+    scratch.mkdir(exist_ok=True)
     root = str(Path(__file__).resolve().parents[2])
     done = subprocess.run(
         command,
-        cwd=work,  # emlearn leaves a folder behind
+        cwd=scratch,  # where emlearn leaves programs of its own behind
         env=os.environ | {"PYTHONPATH": root},
         capture_output=True,
         text=True,
