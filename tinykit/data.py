@@ -22,15 +22,21 @@ from tinykit.passes.ports import input_places
 
 
 class Coding(NamedTuple):
-    """How an input takes a sample, in bytes: real = scale * (code - zero_point)."""
+    """How an input takes a sample, in bytes: real = scale * (code - zero_point).
+
+    Scales and zero points may be those of each value.
+    """
 
     shape: tuple[int, ...]
     dtype: str  # "int8" or "uint8"
-    scale: float
-    zero_point: int
+    scale: float | tuple[float, ...]
+    zero_point: int | tuple[int, ...]
 
     @classmethod
     def of(cls, tensor: Tensor) -> Coding:
+        quant = tensor.quant
+        if quant.per_channel:
+            return cls(tensor.shape, tensor.dtype, quant.scale, quant.zero_point)
         return cls(tensor.shape, tensor.dtype, tensor.quant.scale0, tensor.quant.zero_point0)
 
     @property
@@ -163,10 +169,10 @@ class Samples:
         if x.dtype == np.int8:
             return np.ascontiguousarray(x).view(np.dtype(port.dtype))
         limits = np.iinfo(port.dtype)
-        real = (x.astype(np.float32) / np.float32(port.scale)).astype(np.float64)
+        real = (x.astype(np.float32) / np.asarray(port.scale, np.float32)).astype(np.float64)
         rounded = np.copysign(np.floor(np.abs(real) + 0.5), real)  # half away from zero
-        codes = np.clip(rounded + port.zero_point, limits.min, limits.max)
-        return codes.astype(np.dtype(port.dtype))
+        codes = np.clip(rounded + np.asarray(port.zero_point), limits.min, limits.max)
+        return np.asarray(codes, np.dtype(port.dtype))
 
 
 def load_samples(data: DataSection, root: Path, split: Split) -> Samples:

@@ -203,16 +203,26 @@ class Project:
 
     # --- what can be done ---------------------------------------------------------------------
 
-    def quantize(self, model: Path, out: Path, file: Path | None = None) -> QuantizationReport:
-        """Write a full int8 .tflite of a float Keras model; what that cost.
+    def quantize(
+        self, model: Path, out: Path, file: Path | None = None, unpickle: bool = False
+    ) -> QuantizationReport:
+        """Write a full int8 .tflite of a float Keras model, or a .tinykit of an estimator of
+        scikit-learn; what that cost.
 
         Calibration samples set the ranges (those of `file`, if given); the loss of accuracy is
         measured on the test samples, or on the same ones where [data] names no others.
+        unpickle: pickled estimators, too, which run the code that they hold.
         """
         from tinykit.compress.quantize import quantize
+        from tinykit.importers.sklearn import SUFFIXES
 
         samples = self.samples("calibration", file)
         test = samples if file or not self.config.data.names("test") else self.samples("test")
+        if model.suffix.lower() in SUFFIXES:
+            from tinykit.compress.classical import quantize_estimator
+
+            y = test.labels(self.class_names()) if test.classified else None
+            return quantize_estimator(model, samples.x, out, test=(test.x, y), unpickle=unpickle)
         pair = None if test.y is None else (test.x, test.labels(self.class_names()))
         return quantize(model, samples.x, out, test=pair)
 

@@ -100,8 +100,10 @@ class Session:
 
     def quantize(self, samples: Samples) -> npt.NDArray[np.int8]:
         """[n, …] the bytes that the model's input wants, as int8."""
-        ports = self.manifest.inputs
-        codings = [Coding(p.shape, p.dtype, p.scale, p.zero_point) for p in ports]
+        codings = [
+            Coding(p.shape, p.dtype, p.scales or p.scale, p.zero_points or p.zero_point)
+            for p in self.manifest.inputs
+        ]
         return samples.quantized(codings).view(np.int8)
 
     def infer(self, samples: Samples, progress: Progress | None = None) -> list[Inference]:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -105,7 +105,7 @@ def _bakenn(
                 continue
             say(f"{name} by {engine}")
             elf = _link(Path(result["folder"]), board, path)
-            count = _count(elf, board)
+            count = count_once(elf, board)
             flags = " ".join(FLAGS[:1])
             found.append(Peer(engine, name, count, f"{flags}; on an edited copy: {EDITS}"))
     return found
@@ -117,6 +117,14 @@ def _link(folder: Path, board: Board, model: Path) -> Path:
     shape = graph[graph.inputs[0]].shape
     sample = samples_for(shape)[0].reshape(-1)
     (folder / "main.c").write_text(MAIN % ", ".join(map(str, sample.tolist())))
+    return link(folder, board, FLAGS)
+
+
+def link(folder: Path, board: Board, flags: Sequence[str], more: Sequence[str] = ()) -> Path:
+    """The C files of a folder as firmware that counts; `more` are arguments for the linker.
+
+    Raises BuildError.
+    """
     support = platform_dir() / "support"
     memory = "".join(
         f"  {name} : ORIGIN = {origin}, LENGTH = {size}\n"
@@ -130,7 +138,7 @@ def _link(folder: Path, board: Board, model: Path) -> Path:
     compiler = find_compiler()
     if compiler.kind != "gcc":
         raise BuildError("peers are built with GCC", "apt-get install gcc-arm-none-eabi")
-    gcc = [f"{compiler.path}gcc", *machine_flags(compiler, board.cpu, board.fpu), *FLAGS]
+    gcc = [f"{compiler.path}gcc", *machine_flags(compiler, board.cpu, board.fpu), *flags]
     no_calls = ["-fno-builtin", "-fno-tree-loop-distribute-patterns"]
     library = [*gcc, *no_calls, "-c", str(support / "memory.c"), "-o", str(folder / "memory.o")]
     includes = {path.parent for path in folder.rglob("*.h")}
@@ -139,16 +147,16 @@ def _link(folder: Path, board: Board, model: Path) -> Path:
     command = [
         *(*gcc, "-nostdlib", f"-T{folder / 'x.ld'}", "-Wl,--gc-sections", "-w", f"-I{support}"),
         *(f"-I{path}" for path in sorted(includes)),
-        *(*map(str, sources), str(folder / "memory.o"), "-lgcc", "-o", str(elf)),
+        *(*map(str, sources), str(folder / "memory.o"), *more, "-lgcc", "-o", str(elf)),
     ]
     for one in (library, command):
         done = subprocess.run(one, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise BuildError(f"bakenn's code does not link: {done.stderr.strip()[-300:]}")
+            raise BuildError(f"{folder.name} does not link: {done.stderr.strip()[-300:]}")
     return elf
 
 
-def _count(elf: Path, board: Board) -> int:
+def count_once(elf: Path, board: Board) -> int:
     """Instructions of the one inference that the firmware runs."""
     if board.qemu is None:
         raise TargetError(f"QEMU has no machine for board {board.name}")

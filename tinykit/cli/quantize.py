@@ -12,24 +12,35 @@ from tinykit.cli.options import Json, ProjectDir, Verbose
 
 
 def quantize(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Float model: .keras or .h5.")],
+    model: Annotated[
+        Path,
+        typer.Argument(metavar="MODEL", help="Float model: .keras, .h5, .skops."),
+    ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="[default: MODEL with .tflite]"),
+        typer.Option("--out", "-o", metavar="FILE", help="[default: MODEL.tflite or .tinykit]"),
     ] = None,
     samples: Annotated[
         Path | None,
         typer.Option("--samples", metavar="FILE", help=".npz, .npy or .csv instead of [data]."),
     ] = None,
+    unpickle: Annotated[
+        bool,
+        typer.Option("--unpickle", help="Open .joblib and .pkl files, which run code, too."),
+    ] = False,
     project: ProjectDir = Path("."),
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Make a full int8 .tflite of a float model."""
+    """Make int8 of a float model of Keras or scikit-learn."""
+    from tinykit.importers.sklearn import SUFFIXES
     from tinykit.project import Project
     from tinykit.report.quantization import quantization_report
 
     opened = Project.open(project, required=samples is None)
-    with output.status(f"quantizing {model} (TensorFlow takes a while to start)", json):
-        result = opened.quantize(model, out or model.with_suffix(".tflite"), samples)
+    ours = model.suffix.lower() in SUFFIXES
+    wait = "" if ours else " (TensorFlow takes a while to start)"
+    with output.status(f"quantizing {model}{wait}", json):
+        to = out or model.with_suffix(".tinykit" if ours else ".tflite")
+        result = opened.quantize(model, to, samples, unpickle)
     output.show(quantization_report(result), json)

@@ -188,16 +188,31 @@ def describe(program: Program, op: Op) -> str:
     return text + (f"; {macs:,} MACs" if macs else "")
 
 
+def _float(value: float) -> str:
+    """A C literal of nine digits, enough for any float32."""
+    text = f"{value:.9g}"
+    return f"{text}f" if set(text) & set(".e") else f"{text}.0f"
+
+
 def port_macros(prefix: str, role: str, tensor: Tensor) -> list[str]:
     """Shape, size and quantization of an input or output as macros."""
     name = f"{prefix.upper()}_{role}"
     quant = tensor.quant
     dims = [f"#define {name}_DIM{i} {n}" for i, n in enumerate(tensor.shape[1:])]
-    return [
+    lines = [
         f"#define {name}_BYTES {tensor.bytes}",
         f"#define {name}_SIZE {math.prod(tensor.shape)}",
         *dims,
-        f"#define {name}_SCALE {quant.scale0:.9g}f",
+    ]
+    if quant.per_channel:  # initializers: code[i] = round(x[i] / SCALES[i]) + ZERO_POINTS[i]
+        return [
+            *lines,
+            f"#define {name}_SCALES {{{', '.join(map(_float, quant.scale))}}}",
+            f"#define {name}_ZERO_POINTS {{{', '.join(map(str, quant.zero_point))}}}",
+        ]
+    return [
+        *lines,
+        f"#define {name}_SCALE {_float(quant.scale0)}",
         f"#define {name}_ZERO_POINT {'(' if quant.zero_point0 < 0 else ''}"
         f"{quant.zero_point0}{')' if quant.zero_point0 < 0 else ''}",
     ]

@@ -28,14 +28,17 @@ from tinykit.training.loss import target_form
 
 
 def _port(tensor: Tensor, offset: int = 0) -> Port:
+    quant = tensor.quant
     return Port(
         name=tensor.name,
         shape=tensor.shape,
         dtype=tensor.dtype,
-        scale=tensor.quant.scale0,
-        zero_point=tensor.quant.zero_point0,
+        scale=quant.scale0,
+        zero_point=quant.zero_point0,
         bytes=tensor.bytes,
         offset=offset,
+        scales=quant.scale if quant.per_channel else (),
+        zero_points=quant.zero_point if quant.per_channel else (),
     )
 
 

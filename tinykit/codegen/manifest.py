@@ -33,6 +33,7 @@ class Port(_Value):
     """An input or output; `bytes` of `dtype`, real = scale * (value - zero_point).
 
     offset: of one of several, in bytes, in the block that holds them.
+    scales, zero_points: of each place of the last axis, where they differ; else empty.
     """
 
     name: str
@@ -42,6 +43,8 @@ class Port(_Value):
     zero_point: int
     bytes: int
     offset: int = 0
+    scales: tuple[float, ...] = ()
+    zero_points: tuple[int, ...] = ()
 
     def codes(self, block: Readable) -> Array:
         """Its codes, flat, out of the block that holds them."""
@@ -50,7 +53,8 @@ class Port(_Value):
     def real(self, codes: Array) -> npt.NDArray[np.float32]:
         """Values of the port's shape in real units, float32."""
         values = codes.reshape(self.shape).astype(np.float32)
-        return (values - np.float32(self.zero_point)) * np.float32(self.scale)
+        zero_points = np.asarray(self.zero_points or self.zero_point, np.float32)
+        return (values - zero_points) * np.asarray(self.scales or self.scale, np.float32)
 
 
 class TargetPort(_Value):

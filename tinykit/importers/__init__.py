@@ -9,23 +9,31 @@ from tinykit.ir import Graph
 
 
 def load_model(path: str | Path) -> Graph:
-    """The graph of a .tflite file, or of a .keras or .h5 file (through TensorFlow).
+    """The graph of a .tflite or .tinykit file, or of a .keras or .h5 file (through TensorFlow).
 
     The graph is as the file has it; `tinykit.passes.simplify` tidies it.  Raises ModelError, in
     one line that names the file, for anything that cannot be read or is not supported.
     """
     path = Path(path)
     if not path.is_file():
-        raise ModelError(f"{path}: no such file", "give a .tflite, .keras or .h5 file")
+        raise ModelError(f"{path}: no such file", "give a .tflite, .tinykit, .keras or .h5 file")
     suffix = path.suffix.lower()
     if suffix in (".keras", ".h5", ".hdf5"):
         from tinykit.importers.keras import load_keras  # needs TensorFlow
 
         return load_keras(path)
+    if suffix in (".skops", ".joblib", ".pkl", ".pickle"):
+        from tinykit.importers.sklearn import load_file
+
+        return load_file(path)
+    if suffix == ".tinykit":
+        from tinykit.importers.graph_file import load_graph
+
+        return load_graph(path)
     if suffix not in (".tflite", ".lite"):
         raise ModelError(
             f"{path}: unknown kind of model {path.suffix or path.name!r}",
-            "supported are .tflite, .keras and .h5",
+            "supported are .tflite, .tinykit, .keras and .h5, and .skops for `tinykit quantize`",
         )
     from tinykit.importers.tflite import load_tflite
 

@@ -215,6 +215,8 @@ def _shape(tensor: Tensor) -> str:
 def _quantization(tensor: Tensor) -> str:
     if tensor.quantization is None:
         return ""
+    if tensor.quantization.per_channel:
+        return "a scale for each feature"
     return f"{tensor.quantization.scale0:.6g} @ {tensor.quantization.zero_point0}"
 
 

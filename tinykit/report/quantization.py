@@ -32,7 +32,8 @@ def quantization_report(result: QuantizationReport) -> Report:
         )
     if result.warning:
         lines.append(f"note: {result.warning}")
-    return Report(_json(result.as_dict()), (table, *lines))
+    tables = (table,) if result.layers else ()
+    return Report(_json(result.as_dict()), (*tables, *lines))
 
 
 def _row(layer: LayerError) -> tuple[str, ...]:

@@ -6,6 +6,7 @@
 #ifndef TINYKIT_KERNELS_H
 #define TINYKIT_KERNELS_H
 
+#include "tinykit/classical.h"
 #include "tinykit/tinykit.h"
 
 #ifdef __cplusplus
