@@ -54,6 +54,14 @@ class Case:
     opset: int = 17
     steps: int = 1
     tflm: bool = True
+    symmetric: bool = False  # zero points 0, so that onnxruntime keeps activations
+
+
+def after(operator: str, *limits: str, **constants: Array) -> Case:
+    """An activation that does not belong to a layer."""
+    nodes = [node("Abs", ["x"], ["a"], "/a"), node("Sub", ["a", "one"], ["s"], "/s"),
+             node(operator, ["s", *limits], ["y"], "/part")]  # fmt: skip
+    return Case(nodes, {"one": scalar(1), **constants}, steps=2, symmetric=True)
 
 
 def one(
@@ -138,20 +146,20 @@ CASES: dict[str, Case] = {
     "sub": one("Sub", "b", constants={"b": weights(1, 4, 1, 1)}),
     "mul": one("Mul", "b", constants={"b": weights(4, 1, 1)}),
     "mul_squeeze_excite": Case(
-        [node("GlobalAveragePool", ["x"], ["g"], "/g"), node("Mul", ["x", "g"], ["y"], "/m")]
+        [node("GlobalAveragePool", ["x"], ["g"], "/g"), node("Mul", ["x", "g"], ["y"], "/m")], steps=2,
     ),
     "min": one("Min", "b", constants={"b": scalar(0.4)}),
     "max": one("Max", "b", constants={"b": scalar(-0.4)}),
     "prelu": one("PRelu", "a", constants={"a": np.abs(weights(4, 1, 1))}),
-    "relu": one("Relu"),
-    "clip": one("Clip", "lo", "hi", constants={"lo": scalar(-0.5), "hi": scalar(0.75)}),
-    "clip_6": one("Clip", "lo", "hi", constants={"lo": scalar(0), "hi": scalar(6)}),
+    "relu": after("Relu"),
+    "clip": after("Clip", "lo", "hi", lo=scalar(-0.5), hi=scalar(0.75)),
+    "clip_6": after("Clip", "lo", "hi", lo=scalar(0), hi=scalar(6)),
     "leaky_relu": one("LeakyRelu", alpha=0.1),
     "hard_swish": one("HardSwish", steps=2),
     "elu": one("Elu"),
-    "gelu": one("Gelu", opset=20),
+    "gelu": one("Gelu", opset=20, tflm=False),
     "abs": one("Abs"),
-    "exp": one("Exp"),
+    "exp": one("Exp", tflm=False),
     "sigmoid": one("Sigmoid", steps=2),
     "tanh": one("Tanh", steps=2),
     "softmax": one("Softmax", shape=(1, 9), steps=2),
@@ -160,7 +168,9 @@ CASES: dict[str, Case] = {
     "flatten": one("Flatten"),
     "squeeze": one("Squeeze", "a", shape=(1, 3, 1, 5), constants={"a": ints(2)}),
     "unsqueeze": one("Unsqueeze", "a", shape=(1, 3, 5), constants={"a": ints(1)}),
-    "transpose": one("Transpose", perm=[0, 3, 1, 2]),
+    "transpose": Case(
+        [node("Transpose", ["x"], ["t"], "/t", perm=[0, 3, 1, 2]), node("Abs", ["t"], ["y"], "/a")]
+    ),
     "concat": Case(
         [node("Relu", ["x"], ["r"], "/r"), node("Concat", ["x", "r"], ["y"], "/c", axis=1)]
     ),
@@ -231,8 +241,9 @@ def test_operator(name: str, tmp_path: Path, sanitized_kernels: SanitizedKernels
     model = float_model(case.nodes, case.shape, case.constants, case.opset)
     unsigned = sorted(CASES).index(name) % 2
     content = quantized(
-        model, samples(case.shape), "QUInt8" if unsigned else "QInt8", not unsigned
-    )
+        model, samples(case.shape), "QUInt8" if unsigned else "QInt8", not unsigned, True,
+        extra_options={"ForceQuantizeNoInputCheck": True, "ActivationSymmetric": case.symmetric},
+    )  # fmt: skip
     operators = [made.op_type for made in onnx.load_model_from_string(content).graph.node]
     assert "QuantizeLinear" in operators
     check(content, case, tmp_path / "part.onnx", sanitized_kernels)

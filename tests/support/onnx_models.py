@@ -53,9 +53,15 @@ def float_model(
 
 
 def quantized(
-    model: Any, samples: Array, activations: str = "QInt8", per_channel: bool = True, **more: Any
+    model: Any, samples: Array, activations: str = "QInt8", per_channel: bool = True,
+    everything: bool = False, **more: Any,
 ) -> bytes:
-    """What onnxruntime.quantization.quantize_static makes of a model with samples [n, …]."""
+    """What onnxruntime.quantization.quantize_static makes of a model with samples [n, …].
+
+    everything: operators that it leaves in float unless asked, too."""
+    if everything:
+        more["op_types_to_quantize"] = sorted({made.op_type for made in model.graph.node})
+        more.setdefault("extra_options", {"ForceQuantizeNoInputCheck": True})
     logging.getLogger().setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "q.onnx"

@@ -31,7 +31,13 @@ QUANTIZE_IT = (
     "quantize it: `tinykit quantize MODEL.onnx`, or onnxruntime.quantization.quantize_static with "
     "quant_format=QuantFormat.QDQ, per_channel=True, activation_type=weight_type=QuantType.QInt8"
 )
+QUANTIZE_ALL = (
+    "onnxruntime leaves some operators in float: name them in quantize_static's "
+    "op_types_to_quantize, or let `tinykit quantize MODEL.onnx` do it"
+)
 _TYPES = {np.dtype(name): kind for kind, name in NUMPY_TYPES.items()}
+_BETWEEN = ("Relu", "Clip", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Dropout",
+            "Identity")  # fmt: skip
 _QUANTIZED = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -136,9 +142,10 @@ class Importer:
 
     def _port(self, name: str) -> int:
         if name not in self.values:
-            raise ModelError(f"the output {name} is not quantized", QUANTIZE_IT)
+            raise ModelError(f"the output {name} is not quantized", QUANTIZE_ALL)
         value = self.values[name]
-        return self.stored(value, value.order)
+        usual = channels_last(value.rank), tuple(range(value.rank))
+        return self.stored(value, value.order if value.order in usual else usual[0])
 
     # --- QuantizeLinear, DequantizeLinear --------------------------------------------------------
 
@@ -252,7 +259,7 @@ class Importer:
 
     def _known(self, node: OnnxNode, name: str) -> Value:
         if name not in self.values:
-            raise node.error(f"{name} is not quantized", QUANTIZE_IT)
+            raise node.error(f"{name} is not quantized", QUANTIZE_ALL)
         return self.values[name]
 
     def input(self, node: OnnxNode, i: int = 0) -> Value:
@@ -284,14 +291,16 @@ class Importer:
         return float(value.flat[0])
 
     def target(self, node: OnnxNode, i: int = 0) -> Codes | None:
-        """The codes of an output, from the QuantizeLinear behind it or behind its activation."""
+        """The codes of an output, from the QuantizeLinear behind it.
+
+        An activation, or what only moves values, may stand between."""
         name = node.outputs[i]
-        for _ in range(2):
+        for _ in range(len(_BETWEEN)):
             readers = self.model.readers.get(name, [])
             quantize = next((r for r in readers if r.operator == "QuantizeLinear"), None)
             if quantize is not None:
                 return self.codes(quantize)
-            if len(readers) != 1 or readers[0].operator not in ("Relu", "Clip"):
+            if len(readers) != 1 or readers[0].operator not in _BETWEEN:
                 return None
             name = readers[0].outputs[0]
         return None
@@ -299,7 +308,7 @@ class Importer:
     def output_codes(self, node: OnnxNode) -> Codes:
         codes = self.target(node)
         if codes is None:
-            raise node.error(f"the output {node.outputs[0]} is not quantized", QUANTIZE_IT)
+            raise node.error(f"the output {node.outputs[0]} is not quantized", QUANTIZE_ALL)
         return codes
 
     def stored(self, value: Value, order: Order) -> int:
@@ -381,7 +390,7 @@ class Importer:
         return self._add(FileTensor(name, shape, "INT8", (codes.scale,), zero, 0, None))
 
     def constant(self, name: str, data: Array, codes: Codes | None = None) -> int:
-        data = np.ascontiguousarray(data)
+        data = np.ascontiguousarray(data).reshape(data.shape)
         scale, zero = ((codes.scale,), (codes.zero_point,)) if codes else ((), ())
         return self._add(FileTensor(name, data.shape, _TYPES[data.dtype], scale, zero, 0, data))
 
