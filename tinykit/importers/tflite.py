@@ -29,9 +29,14 @@ def load_tflite(path: Path) -> Graph:
     graphs = read_tflite(path)
     name = re.sub(r"\W+", "_", path.stem).strip("_") or "model"
     try:
-        return _Importer(name, (join_dilations(graphs[0]), *graphs[1:])).graph()
+        return import_graphs(name, (join_dilations(graphs[0]), *graphs[1:]))
     except ModelError as error:
         raise ModelError(f"{path}: {error.message}", error.hint) from None
+
+
+def import_graphs(name: str, graphs: tuple[FileGraph, ...]) -> Graph:
+    """The graph of a file's content, the main subgraph first; ModelError without the path."""
+    return _Importer(name, graphs).graph()
 
 
 def supported_builtins() -> list[str]:
@@ -137,7 +142,7 @@ class _Importer:
         name = self.layers.name(outputs[0] if outputs else "", kind, index)
         return TfliteNode(
             operator.builtin, index, operator.version, name, inputs, outputs, operator.options,
-            files, self.tensors,
+            files, self.tensors, operator.origin,
         )  # fmt: skip
 
     def _fold(self, operator: FileOperator, names: list[str], files: dict[str, FileTensor]) -> bool:

@@ -61,7 +61,7 @@ class FileTensor:
 @dataclass(frozen=True)
 class FileOperator:
     """inputs, outputs: tensor indices, -1 where absent; options: by the schema's names;
-    variable: what a VAR_HANDLE stands for."""
+    variable: what a VAR_HANDLE stands for; origin: the node of another format that it was."""
 
     builtin: str
     version: int
@@ -69,6 +69,7 @@ class FileOperator:
     outputs: tuple[int, ...]
     options: Mapping[str, int | float]
     variable: str = ""
+    origin: str = ""
 
 
 @dataclass(frozen=True)

@@ -46,10 +46,13 @@ class TfliteNode:
     options: Mapping[str, int | float]
     files: dict[str, FileTensor]
     tensors: dict[str, Tensor]
+    origin: str = ""  # the node of another format that it was
 
     @property
     def place(self) -> str:
-        """ "CONV_2D #3 (makes x)" """
+        """ "CONV_2D #3 (makes x)", or its origin."""
+        if self.origin:
+            return f"{self.origin} as {self.builtin}"
         made = f" (makes {self.outputs[0].split(';')[0]})" if self.outputs else ""
         return f"{self.builtin} #{self.index}{made}"
 
