@@ -412,7 +412,9 @@ class _Convert(Operator[ConvertAttributes]):
 
 def _of(base: type[Any], kind: str, suffix: Suffix, *others: type[Any]) -> Operator[Any]:
     made: Operator[Any] = type(
-        base.__name__, (base, *others), {"kind": f"{kind}_{suffix}", "suffix": suffix}
+        base.__name__,
+        (base, *others),
+        {"kind": f"{kind}_{suffix}", "suffix": suffix, "__module__": __name__},
     )()
     return made
 
