@@ -58,6 +58,7 @@ def repeats(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
 
 class Add(Operator[AddAttributes]):
     kind = "add"
+    cores = "ARMv6-M, DSP, Helium"
     tflite = ("ADD",)
     note = "int8; equal shapes, or one input that repeats (per channel, scalar)"
     in_place = 0

@@ -89,6 +89,8 @@ class Operator(abc.ABC, Generic[A]):
     kind: ClassVar[str]
     tflite: ClassVar[tuple[str, ...]] = ()  # names of the TFLite builtins that become this
     note: ClassVar[str] = ""  # what is and is not supported, for the operators table
+    cores: ClassVar[str] = ""  # instruction sets with a kernel of its own beside the portable C
+    golden: ClassVar[str] = "TFLM"  # what inference equals bit for bit
     trainable: ClassVar[bool] = False  # has weights that an update plan may name
     in_place: ClassVar[int | None] = None  # the input that output 0 may overwrite
     alias: ClassVar[bool] = False  # output 0 is input 0's bytes under another shape: no code
@@ -145,6 +147,11 @@ class Operator(abc.ABC, Generic[A]):
             f"layer {op.name}: {self.kind} has no gradient yet",
             "choose a plan that trains only layers behind it",
         )
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether `gradient` emits anything."""
+        return type(self).gradient is not Operator.gradient
 
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
         """The ops that a TFLite operator becomes (usually one); ModelError if unsupported."""

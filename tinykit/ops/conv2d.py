@@ -67,6 +67,7 @@ def accumulators(x: Array, weights: Array, bias: Array | None, window: Window) -
 
 class Conv2D(Operator[Conv2DAttributes]):
     kind = "conv2d"
+    cores = "ARMv6-M, DSP, Helium"
     tflite = ("CONV_2D",)
     note = "int8, per-tensor or per-channel weights, any kernel, stride, dilation, padding"
     trainable = True

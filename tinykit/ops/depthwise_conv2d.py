@@ -67,6 +67,7 @@ def accumulators(x: Array, weights: Array, bias: Array | None, window: Window) -
 
 class DepthwiseConv2D(Operator[Conv2DAttributes]):
     kind = "depthwise_conv2d"
+    cores = "ARMv6-M, ARMv7E-M, Helium"
     tflite = ("DEPTHWISE_CONV_2D",)
     note = "int8, per-tensor or per-channel weights, any kernel, stride, dilation, multiplier"
     trainable = True

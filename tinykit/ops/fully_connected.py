@@ -47,6 +47,7 @@ def output_multipliers(graph: Graph, op: Op) -> tuple[Array, Array]:
 
 class FullyConnected(Operator[FullyConnectedAttributes]):
     kind = "fully_connected"
+    cores = "ARMv6-M, DSP, Helium"
     tflite = ("FULLY_CONNECTED",)
     note = "int8, per-tensor or per-channel weights, any number of rows"
     trainable = True

@@ -412,6 +412,7 @@ class Rsqrt(Pointwise):
 class Exp(Pointwise):
     kind = "exp"
     tflite = ("EXP",)
+    golden = "tflite-runtime"
 
     def codes(self, x: Quantization, y: Quantization, alpha: float) -> Array:
         return float_table(np.exp)(x, y, alpha)
@@ -425,6 +426,7 @@ class Exp(Pointwise):
 class Gelu(Pointwise):
     kind = "gelu"
     tflite = ("GELU",)
+    golden = "tflite-runtime"
 
     def codes(self, x: Quantization, y: Quantization, alpha: float) -> Array:
         return float_table(lambda real: gelu(real, alpha == 1))(x, y, alpha)

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from tinykit.config import Config
+from tinykit.report.operators import TITLES, operator_row
 
 NOTE = "<!-- printed by `make docs`: edit the code, not this file -->"
 
@@ -36,15 +37,20 @@ def operators_page() -> str:
     imported = sorted((op for op in operators().values() if op.tflite), key=lambda op: op.kind)
     internal = sorted((op for op in operators().values() if not op.tflite), key=lambda op: op.kind)
     rows = [
-        (op.kind, ", ".join(op.tflite), "yes" if op.trainable else "", op.note) for op in imported
+        (row[0], ", ".join(op.tflite), *row[1:]) for op in imported for row in [operator_row(op)]
     ]
     others = [(op.kind, op.note or _first_line(op)) for op in internal]
     return "\n\n".join(
         (
             NOTE,
             "# Operators",
-            "Each is one file in `tinykit/ops`, one C kernel and one test.",
-            markdown_table(("operator", "TFLite", "has weights that can learn", "notes"), rows),
+            "Each is one file in `tinykit/ops`, one C kernel and one test. Gradient: whether "
+            "training goes through it, and whether weights of its own can learn. Kernels: in "
+            "portable C, "
+            "and with instructions of their own for ARMv6-M (M0+), ARMv7E-M or DSP (M4, M7, M33), "
+            "Helium (M55). Golden: what inference equals bit for bit, TFLM (TensorFlow Lite Micro) "
+            "or, where that has no int8 kernel, tflite-runtime's reference kernels.",
+            markdown_table((TITLES[0], "TFLite", *TITLES[1:]), rows),
             "## Made by tinykit: backward pass, loss, updates",
             markdown_table(("operator", "notes"), others),
         )

@@ -11,6 +11,7 @@ from tinykit.ops.registry import operator
 from tinykit.passes import shrink, simplify
 from tinykit.passes.explain import PassEffect, Work, explain, work
 from tinykit.passes.ports import input_places, output_places
+from tinykit.report.operators import TITLES, operator_row, operators_table
 from tinykit.report.report import Column, JsonValue, Report, Table, numbers
 from tinykit.schedule import Program, schedule
 from tinykit.units import format_size
@@ -82,6 +83,7 @@ def inspect_report(
         *([_passes(before, effects)] if effects else []),
         _layers(costs, flash, program),
         *_arena(program),
+        operators_table(operator(op.kind) for op in graph.ops),
         *(_boards(does, plans) for does, plans in memory.items()),
     ]
     data: dict[str, JsonValue] = {
@@ -104,6 +106,10 @@ def inspect_report(
                 "rings": dict(s.rings),
             }
             for s in program.streamed
+        ],
+        "operators": [
+            dict(zip(TITLES, operator_row(operator(kind)), strict=True))
+            for kind in sorted({op.kind for op in graph.ops})
         ],
         "boards": [
             {"does": does, **_board_data(plan)} for does, plans in memory.items() for plan in plans
