@@ -36,8 +36,9 @@ test: setup  ## the whole test suite (ARGS="-k name" to choose)
 
 setup: $(STAMPS)/python $(STAMPS)/compiler  ## .venv with everything in it, cross compiler, emulators
 
-fuzz: setup  ## random graphs, TFLM = NumPy = C (GRAPHS=1000 SEED=0)
-	@$(BIN)/python -m tests.support.fuzz --graphs $(or $(GRAPHS),1000) --seed $(or $(SEED),0)
+fuzz: setup  ## random graphs, TFLM = NumPy = C (GRAPHS=1000 SEED=0), or damaged files (DAMAGED=10000)
+	@$(BIN)/python -m tests.support.$(if $(DAMAGED),damage --files $(DAMAGED),fuzz --graphs \
+	    $(or $(GRAPHS),1000)) --seed $(or $(SEED),0)
 
 lint: setup  ## ruff, mypy --strict, clang-format, C warnings as errors
 	@$(BIN)/ruff check .

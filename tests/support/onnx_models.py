@@ -53,8 +53,12 @@ def float_model(
 
 
 def quantized(
-    model: Any, samples: Array, activations: str = "QInt8", per_channel: bool = True,
-    everything: bool = False, **more: Any,
+    model: Any,
+    samples: Array,
+    activations: str = "QInt8",
+    per_channel: bool = True,
+    everything: bool = False,
+    **more: Any,
 ) -> bytes:
     """What onnxruntime.quantization.quantize_static makes of a model with samples [n, …].
 
