@@ -16,6 +16,7 @@ from tests.support.tflite_writer import Graph as File
 from tests.support.tflite_writer import write
 from tinykit.errors import ModelError
 from tinykit.importers import load_model
+from tinykit.importers.float_islands import FLOAT
 from tinykit.ir import Graph
 from tinykit.ops.evaluate import evaluate
 from tinykit.ops.pointwise import OPERATORS
@@ -32,7 +33,14 @@ def model(
     file = File()
     source = file.tensor(CODES.shape, *x)
     file.inputs = [source]
-    file.outputs = [file.operator(builtin, [source], file.tensor(CODES.shape, *y), options)]
+    output = file.tensor(CODES.shape, *y)
+    if builtin in FLOAT:
+        real = [file.tensor(CODES.shape, None, type="FLOAT32") for _ in range(2)]
+        file.operator("DEQUANTIZE", [source], real[0], None, 2)
+        file.operator(builtin, [real[0]], real[1], options)
+        file.outputs = [file.operator("QUANTIZE", [real[1]], output, None, 2)]
+    else:
+        file.outputs = [file.operator(builtin, [source], output, options)]
     content = write(file)
     (folder / "model.tflite").write_bytes(content)
     return content, load_model(folder / "model.tflite")

@@ -37,7 +37,7 @@ def join_dilations(graph: FileGraph) -> FileGraph:
     return graph
 
 
-def _only_reader(graph: FileGraph, index: int) -> int:
+def only_reader(graph: FileGraph, index: int) -> int:
     """The operator that alone reads what operator `index` makes, or -1."""
     outputs = graph.operators[index].outputs
     readers = [
@@ -49,14 +49,14 @@ def _only_reader(graph: FileGraph, index: int) -> int:
 
 def _chain(graph: FileGraph, split: int) -> _Chain | None:
     before, behind = -1, -1
-    convolution = _only_reader(graph, split)
+    convolution = only_reader(graph, split)
     if convolution >= 0 and graph.operators[convolution].builtin == "EXPAND_DIMS":
-        before, convolution = convolution, _only_reader(graph, convolution)
+        before, convolution = convolution, only_reader(graph, convolution)
     if convolution < 0 or graph.operators[convolution].builtin not in _CONVOLUTIONS:
         return None
-    join = _only_reader(graph, convolution)
+    join = only_reader(graph, convolution)
     if join >= 0 and graph.operators[join].builtin in _BEHIND:
-        behind, join = join, _only_reader(graph, join)
+        behind, join = join, only_reader(graph, join)
     if join < 0 or graph.operators[join].builtin != "BATCH_TO_SPACE_ND":
         return None
     return _Chain(split, before, convolution, behind, join)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tinykit.errors import ModelError
 from tinykit.importers.dilation import join_dilations
+from tinykit.importers.float_islands import join_float_islands
 from tinykit.importers.fold import FOLDED, fold
 from tinykit.importers.names import LayerNames, unique_names
 from tinykit.importers.tflite_file import FileGraph, FileOperator, FileTensor, read_tflite
@@ -29,7 +30,7 @@ def load_tflite(path: Path) -> Graph:
     graphs = read_tflite(path)
     name = re.sub(r"\W+", "_", path.stem).strip("_") or "model"
     try:
-        return import_graphs(name, (join_dilations(graphs[0]), *graphs[1:]))
+        return import_graphs(name, (join_float_islands(join_dilations(graphs[0])), *graphs[1:]))
     except ModelError as error:
         raise ModelError(f"{path}: {error.message}", error.hint) from None
 

@@ -34,7 +34,7 @@ class GatherAttributes(Attributes):
 class Gather(Operator[GatherAttributes]):
     kind = "gather"
     moves = True
-    tflite = ("GATHER", "MIRROR_PAD", "RESIZE_NEAREST_NEIGHBOR")
+    tflite = ("GATHER", "MIRROR_PAD", "RESIZE_NEAREST_NEIGHBOR", "TILE")
     note = "int8, constant indices, any axis, no batch dimensions; one gather for each axis"
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
@@ -83,7 +83,8 @@ class Gather(Operator[GatherAttributes]):
 
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
         x = node.input()
-        rule = {"GATHER": _gather, "MIRROR_PAD": _mirror_pad}.get(node.builtin, _resize)
+        rules = {"GATHER": _gather, "MIRROR_PAD": _mirror_pad, "TILE": _tile}
+        rule = rules.get(node.builtin, _resize)
         gathers, shape = rule(node, x.shape)
         node.shape_output(shape)
         y = node.output()
@@ -143,6 +144,21 @@ def _mirror_pad(node: TfliteNode, shape: tuple[int, ...]) -> Gathers:
         mode = "symmetric" if symmetric else "reflect"
         places = np.pad(np.arange(n), (int(before), int(after)), mode=mode)  # type: ignore[call-overload]
         gathers.append(GatherAttributes(axis, tuple(int(i) for i in places)))
+    return gathers, tuple(len(g.indices) for g in gathers)
+
+
+def _tile(node: TfliteNode, shape: tuple[int, ...]) -> Gathers:
+    node.expect_counts(range(2, 3))
+    times = [int(n) for n in node.constant(1).flat]
+    node.expect(
+        len(times) == len(shape) and min(times) > 0
+        and all(n * m <= node.LARGEST for n, m in zip(shape, times, strict=True)),
+        f"{times} times {list(shape)}",
+    )  # fmt: skip
+    gathers = [
+        GatherAttributes(axis, tuple(range(n)) * m)
+        for axis, (n, m) in enumerate(zip(shape, times, strict=True))
+    ]
     return gathers, tuple(len(g.indices) for g in gathers)
 
 

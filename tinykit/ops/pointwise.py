@@ -168,6 +168,14 @@ def float_table(function: Callable[[Array], Array]) -> Callable[..., Array]:
     return table
 
 
+def neg_table(x: Quantization, y: Quantization, alpha: float) -> Array:
+    """By float32 as DEQUANTIZE, NEG and QUANTIZE have it."""
+    real = (x.scale0 * (CODES - x.zero_point0)).astype(F)
+    scaled = (-real / F(y.scale0)).astype(np.float64)
+    rounded = np.copysign(np.floor(np.abs(scaled) + 0.5), scaled)
+    return int8(np.clip(rounded, -512, 512) + y.zero_point0)
+
+
 def elu(x: Array) -> Array:
     """float32 exp(x) - 1, as TFLM has it, not expm1."""
     small = np.exp(np.minimum(x, 0.0)).astype(F) - F(1)
@@ -394,6 +402,21 @@ class Abs(Pointwise):
         return np.sign(x)
 
 
+class Neg(Pointwise):
+    kind = "neg"
+    tflite = ("NEG",)
+    note = "in float between DEQUANTIZE and QUANTIZE, as converters write it: a table of 256 bytes"
+
+    def codes(self, x: Quantization, y: Quantization, alpha: float) -> Array:
+        return neg_table(x, y, alpha)
+
+    def real(self, x: Array, alpha: float) -> Array:
+        return -x
+
+    def slope(self, x: Array, alpha: float) -> Array:
+        return np.full(x.shape, -1.0)
+
+
 class Rsqrt(Pointwise):
     kind = "rsqrt"
     tflite = ("RSQRT",)
@@ -442,5 +465,5 @@ class Gelu(Pointwise):
 
 
 OPERATORS = (
-    Logistic(), Tanh(), LeakyRelu(), HardSwish(), Elu(), Abs(), Rsqrt(), Exp(), Gelu(),
+    Logistic(), Tanh(), LeakyRelu(), HardSwish(), Elu(), Abs(), Neg(), Rsqrt(), Exp(), Gelu(),
 )  # fmt: skip
