@@ -160,11 +160,12 @@ class AudioFrontend:
     def _window(self) -> Array:
         phase = F32(2 * np.pi / self.frame)
         hann = 0.5 - 0.5 * np.cos(float(phase) * (np.arange(self.frame) + 0.5))
-        return np.floor(hann.astype(F32) * F32(1 << WINDOW_BITS) + F32(0.5)).astype(np.int16)
+        coefficients = hann.astype(F32).astype(np.float64) * (1 << WINDOW_BITS)
+        return np.floor(coefficients + 0.5).astype(np.int16)
 
     @cached_property
     def _filters(self) -> tuple[Array, Array, Array, Array, Array]:
-        """Bins, offsets, widths, weights, unweights of triangles that are even in mel (float32)."""
+        """Bins, offsets, widths, weights, unweights of triangles that are even in mel."""
         low, high = _mel(F32(self.lower_hz)), _mel(F32(self.upper_hz))
         spacing = F32((high - low) / F32(self.channels + 1))
         centres = (low + spacing * np.arange(1, self.channels + 2, dtype=F32)).astype(F32)
@@ -177,10 +178,9 @@ class AudioFrontend:
             while end < len(mels) and mels[end] <= centre:
                 end += 1
             below = low if channel == 0 else centres[channel - 1]
-            weight = ((centre - mels[start:end]) / (centre - below)).astype(F32)
-            one = F32(1 << WEIGHT_BITS)
-            weights.append(np.floor(weight * one + F32(0.5)))
-            unweights.append(np.floor((F32(1) - weight) * one + F32(0.5)))
+            weight = ((centre - mels[start:end]) / (centre - below)).astype(np.float64)
+            weights.append(np.floor(weight * (1 << WEIGHT_BITS) + 0.5))
+            unweights.append(np.floor((1 - weight) * (1 << WEIGHT_BITS) + 0.5))
             bins.append(start)
             widths.append(end - start)
             start = end
@@ -209,7 +209,7 @@ class AudioFrontend:
 
 
 def _mel(hertz: Array) -> Array:
-    mel: Array = F32(1127) * np.log1p(hertz / F32(700), dtype=F32)
+    mel: Array = (1127 * np.log1p(np.asarray(hertz, np.float64) / 700)).astype(F32)
     return mel
 
 

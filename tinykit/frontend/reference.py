@@ -26,7 +26,7 @@ def window(x: Array, coefficients: Array, shift: int) -> Array:
 def auto_scale(x: Array) -> tuple[Array, int]:
     """int16 of int16, shifted left as far as the largest magnitude allows, and the shift."""
     largest = int(np.abs(x.astype(np.int64)).max())
-    shift = max(0, 15 - largest.bit_length())
+    shift = max(0, 15 - largest.bit_length()) if largest else 0
     return (x.astype(np.int64) << shift).astype(np.int16), shift
 
 

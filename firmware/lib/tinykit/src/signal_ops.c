@@ -28,7 +28,7 @@ uint32_t tk_signal_auto_scale(const int16_t *x, uint32_t size, int16_t *y) {
         largest = magnitude > largest ? magnitude : largest;
     }
     const uint32_t used = bit_length(largest);
-    const uint32_t shift = used < 15 ? 15 - used : 0;
+    const uint32_t shift = used > 0 && used < 15 ? 15 - used : 0; /* silence stays */
     for (uint32_t i = 0; i < size; i++) {
         y[i] = (int16_t)(x[i] * (1 << shift));
     }
