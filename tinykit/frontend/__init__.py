@@ -1,5 +1,6 @@
 """Signal frontends: what stands between a microphone or an accelerometer and a model's input."""
 
 from tinykit.frontend.audio import AudioFrontend, AudioTables
+from tinykit.frontend.emit import frontend_files
 
-__all__ = ["AudioFrontend", "AudioTables"]
+__all__ = ["AudioFrontend", "AudioTables", "frontend_files"]

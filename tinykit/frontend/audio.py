@@ -158,10 +158,10 @@ class AudioFrontend:
         )
 
     def _window(self) -> Array:
-        phase = F32(2 * np.pi / self.frame)
-        hann = 0.5 - 0.5 * np.cos(float(phase) * (np.arange(self.frame) + 0.5))
-        coefficients = hann.astype(F32).astype(np.float64) * (1 << WINDOW_BITS)
-        return np.floor(coefficients + 0.5).astype(np.int16)
+        phase = float(F32(2 * np.pi / self.frame)) * (np.arange(self.frame) + 0.5)
+        cosine = np.cos(phase).astype(F32).astype(np.float64)
+        hann = (0.5 - 0.5 * cosine).astype(F32).astype(np.float64)
+        return np.floor(hann * (1 << WINDOW_BITS) + 0.5).astype(np.int16)
 
     @cached_property
     def _filters(self) -> tuple[Array, Array, Array, Array, Array]:

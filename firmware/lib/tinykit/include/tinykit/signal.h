@@ -1,8 +1,9 @@
 /* Sound into features: fixed-point operators and a streaming frontend made of them.
  *
  * The operators compute what the Signal* custom operators of TensorFlow Lite Micro's audio
- * preprocessor compute, bit for bit.  All tables are constants made by tinykit.frontend; all memory
- * belongs to the caller. */
+ * preprocessor compute, bit for bit, with one exception: its FFT scale takes the sample -32768 for
+ * a small one, so that clipped sound overflows; here it is the largest.  All tables are constants
+ * made by tinykit.frontend; all memory belongs to the caller. */
 #ifndef TINYKIT_SIGNAL_H
 #define TINYKIT_SIGNAL_H
 
