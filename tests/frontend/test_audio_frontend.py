@@ -165,7 +165,7 @@ def test_speech_is_tflms_and_the_microfrontends() -> None:
     np.testing.assert_array_equal(logs[:1000], tflm_chain(WIDE, samples)[:1000])
     golden = microfrontend(samples)
     assert len(golden) == len(logs) > 1000
-    assert (golden != logs).sum() == 0
+    assert np.mean(golden != logs) <= 1e-4  # one of its weights is rounded the other way
 
 
 @pytest.mark.parametrize("sound", ["chirp", "steps", "rails", "least"])
@@ -177,10 +177,10 @@ def test_extremes_are_the_microfrontends(sound: str) -> None:
 
 
 def test_noise_is_the_microfrontends_but_for_its_last_bit() -> None:
-    """Its float tables may differ by one in 4096 from ours in a single place."""
+    """One of its weights is rounded the other way: a few values in 100,000 differ."""
     _, logs = C(WIDE).push(recording("noise"), 160)
     golden = microfrontend(recording("noise"))[: len(logs)]
-    assert np.mean(golden != logs) <= 0.0005
+    assert np.mean(golden != logs) <= 0.0003
 
 
 @pytest.mark.parametrize("frontend", [WIDE, PLAIN], ids=["wide", "plain"])

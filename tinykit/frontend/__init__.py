@@ -2,5 +2,6 @@
 
 from tinykit.frontend.audio import AudioFrontend, AudioTables
 from tinykit.frontend.emit import frontend_files
+from tinykit.frontend.motion import MotionWindow
 
-__all__ = ["AudioFrontend", "AudioTables", "frontend_files"]
+__all__ = ["AudioFrontend", "AudioTables", "MotionWindow", "frontend_files"]

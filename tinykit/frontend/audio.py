@@ -45,7 +45,7 @@ class AudioTables:
 
 @dataclass(frozen=True)
 class AudioFrontend:
-    """Times in milliseconds, frequencies in hertz; ranges are checked, UsageError names the field."""
+    """Times in milliseconds, frequencies in hertz; UsageError names a field out of its range."""
 
     sample_rate: int = 16000
     window_ms: float = 30
@@ -161,14 +161,15 @@ class AudioFrontend:
         phase = float(F32(2 * np.pi / self.frame)) * (np.arange(self.frame) + 0.5)
         cosine = np.cos(phase).astype(F32).astype(np.float64)
         hann = (0.5 - 0.5 * cosine).astype(F32).astype(np.float64)
-        return np.floor(hann * (1 << WINDOW_BITS) + 0.5).astype(np.int16)
+        return _rounded(hann * (1 << WINDOW_BITS))
 
     @cached_property
     def _filters(self) -> tuple[Array, Array, Array, Array, Array]:
         """Bins, offsets, widths, weights, unweights of triangles that are even in mel."""
-        low, high = _mel(F32(self.lower_hz)), _mel(F32(self.upper_hz))
+        low, high = _mel(np.array([self.lower_hz, self.upper_hz], F32))
         spacing = F32((high - low) / F32(self.channels + 1))
-        centres = (low + spacing * np.arange(1, self.channels + 2, dtype=F32)).astype(F32)
+        steps = np.arange(1, self.channels + 2)
+        centres = (float(low) + float(spacing) * steps).astype(F32)  # rounded once
         hertz = F32(F32(0.5) * F32(self.sample_rate) / F32(self.fft // 2))
         mels = _mel((np.arange(self.fft // 2 + 1, dtype=F32) * hertz).astype(F32))
         bins, widths, weights, unweights = [], [], [], []
@@ -209,10 +210,15 @@ class AudioFrontend:
 
 
 def _mel(hertz: Array) -> Array:
-    mel: Array = (1127 * np.log1p(np.asarray(hertz, np.float64) / 700)).astype(F32)
+    mel: Array = (1127 * np.log1p(hertz.astype(np.float64) / 700)).astype(F32)
     return mel
 
 
 def _twiddles(phase: Array) -> Array:
     pairs = np.stack([np.cos(phase), np.sin(phase)], axis=-1)
-    return np.floor(0.5 + 32767 * pairs).astype(np.int16)
+    return _rounded(32767 * pairs)
+
+
+def _rounded(x: Array) -> Array:
+    nearest: Array = np.floor(x + 0.5).astype(np.int16)
+    return nearest

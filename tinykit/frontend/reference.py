@@ -67,34 +67,38 @@ def rfft(x: Array, twiddles: Array, super_twiddles: Array) -> Array:
     s, t = _wrap(a + b), _q15(_wrap(a - b) * v)
     spectrum[k] = _half(s + t)
     spectrum[n - k] = _half(np.conj(s - t))
-    return np.stack([spectrum.real, spectrum.imag], axis=-1).astype(np.int64).astype(np.int16)
+    pairs: Array = np.stack([spectrum.real, spectrum.imag], axis=-1).astype(np.int64)
+    return pairs.astype(np.int16)
 
 
 def _wrap(z: Array) -> Array:
-    parts = [p.astype(np.int64).astype(np.int16) for p in (z.real, z.imag)]
-    return parts[0] + 1j * parts[1].astype(np.float64)
+    real, imag = (p.astype(np.int64).astype(np.int16) for p in (z.real, z.imag))
+    wrapped: Array = real + 1j * imag.astype(np.float64)
+    return wrapped
 
 
 def _q15(z: Array) -> Array:
     parts = [(p.astype(np.int64) + (1 << 14)) >> 15 for p in (z.real, z.imag)]
-    return _wrap(parts[0] + 1j * parts[1])
+    rounded: Array = parts[0] + 1j * parts[1]
+    return _wrap(rounded)
 
 
 def _half(z: Array) -> Array:
-    return (z.real.astype(np.int64) >> 1) + 1j * (z.imag.astype(np.int64) >> 1)
+    half: Array = (z.real.astype(np.int64) >> 1) + 1j * (z.imag.astype(np.int64) >> 1)
+    return half
 
 
 def energy(spectrum: Array, start: int, end: int) -> Array:
     """uint32 [end]: squared magnitudes of int16 [fft / 2 + 1, 2]; zeros below start."""
-    squared = (spectrum[:end].astype(np.int64) ** 2).sum(axis=1)
+    squared: Array = (spectrum[:end].astype(np.int64) ** 2).sum(axis=1).astype(np.uint32)
     squared[:start] = 0
-    return squared.astype(np.uint32)
+    return squared
 
 
 def filter_bank(
     energies: Array, bins: Array, offsets: Array, widths: Array, weights: Array, unweights: Array
 ) -> Array:
-    """uint64 [channels]: rising weights over a channel's range, falling ones over the one before."""
+    """uint64 [channels]: rising weights over a channel's range, falling ones over the last."""
     rising = np.zeros(len(bins), np.uint64)
     falling = np.zeros(len(bins), np.uint64)
     for c, (start, offset, width) in enumerate(zip(bins, offsets, widths, strict=True)):
