@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.audio_frontend import at, library
+from tests.support.kernels import RUNTIME
 from tinykit.errors import UsageError
-from tinykit.frontend import MotionWindow
+from tinykit.frontend import MotionWindow, frontend_files
 from tinykit.ir import Array
 
 
@@ -93,3 +96,25 @@ def test_bad_settings_are_named(field: str, changes: dict[str, object]) -> None:
     }  # fmt: skip
     with pytest.raises(UsageError, match=f"motion: {field} = "):
         MotionWindow(**{**good, **changes})  # type: ignore[arg-type]
+
+
+def test_written_c_is_numpy(tmp_path: Path) -> None:
+    window = MotionWindow(8, 3, (12.0, -300.4, 4096.0), (250.0, 410.5, 900.0), 0.03, -4)
+    for name, text in frontend_files(window, "wrist").items():
+        (tmp_path / name).write_text(text)
+    built = tmp_path / "wrist.so"
+    subprocess.run(
+        ["gcc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-shared", "-fPIC",
+         f"-I{RUNTIME / 'include'}", "-o", built, tmp_path / "wrist.c",
+         RUNTIME / "src" / "motion_window.c"],
+        check=True,
+    )  # fmt: skip
+    wrist = ctypes.CDLL(str(built))
+    wrist.wrist_reset()
+    x = np.random.default_rng(2).integers(-32768, 32768, (50, 3)).astype(np.int16)
+    y, made = np.empty((8, 3), np.int8), []
+    for row in x:
+        row = row.copy()
+        if wrist.wrist_push(ctypes.c_void_p(at(row)), ctypes.c_void_p(at(y))):
+            made.append(y.copy())
+    np.testing.assert_array_equal(np.array(made), window.windows(x))

@@ -1,4 +1,4 @@
-"""The C of one audio frontend: constant tables, static memory and two functions."""
+"""The C of one frontend: constant tables, static memory and two functions."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ import re
 
 from tinykit.errors import UsageError
 from tinykit.frontend.audio import NOISE_BITS, WINDOW_BITS, AudioFrontend
+from tinykit.frontend.motion import MotionWindow
 from tinykit.ir import Array
 
 
-def frontend_files(frontend: AudioFrontend, name: str) -> dict[str, str]:
+def frontend_files(frontend: AudioFrontend | MotionWindow, name: str) -> dict[str, str]:
     """{"NAME.h": …, "NAME.c": …}; name is a C identifier and prefixes what they define.
 
     UsageError: name is none.
     """
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
         raise UsageError(f"frontend: {name!r} is not a C identifier")
+    if isinstance(frontend, MotionWindow):
+        return {
+            f"{name}.h": _motion_header(frontend, name),
+            f"{name}.c": _motion_source(frontend, name),
+        }
     return {f"{name}.h": _header(frontend, name), f"{name}.c": _source(frontend, name)}
 
 
@@ -74,7 +80,7 @@ def _source(f: AudioFrontend, name: str) -> str:
 #include "tinykit/signal.h"
 
 {constants}{twiddles}
-static int16_t samples_[{f.frame}], scaled[{f.frame}], logs[{f.channels}];
+static int16_t window_samples[{f.frame}], scaled[{f.frame}], logs[{f.channels}];
 static tk_complex16 spectrum[{bins}];
 static uint32_t filled, energy[{bins}], signal[{f.channels}], estimate[{f.channels}];
 static uint64_t sums[{f.channels}];
@@ -97,7 +103,7 @@ static const tk_audio_frontend frontend = {{
     .multiplier = {f.multiplier},
     .divisor = {f.divisor},
     .zero_point = {f.zero_point},
-    .samples = samples_,
+    .samples = window_samples,
     .filled = &filled,
     .scaled = scaled,
     .spectrum = spectrum,
@@ -116,13 +122,75 @@ uint32_t {name}_push(const int16_t *samples, uint32_t count, int8_t *row, uint32
 """
 
 
+def _motion_header(w: MotionWindow, name: str) -> str:
+    upper = name.upper()
+    return f"""\
+/* Sensor windows {name}, written by tinykit.
+ * {w.length} rows of {len(w.mean)} axes, a window every {w.hop} rows.
+ * Static memory: {w.ram} bytes. */
+#ifndef {upper}_H
+#define {upper}_H
+
+#include <stdint.h>
+
+#define {upper}_LENGTH {w.length}
+#define {upper}_HOP {w.hop}
+#define {upper}_AXES {len(w.mean)}
+
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
+/* Before the first row, and to begin anew. */
+void {name}_reset(void);
+/* Takes one row; 1 if it completed a window: window[{upper}_LENGTH * {upper}_AXES]; else 0. */
+uint32_t {name}_push(const int16_t row[{upper}_AXES], int8_t *window);
+
+#ifdef __cplusplus
+}}
+#endif
+#endif
+"""
+
+
+def _motion_source(w: MotionWindow, name: str) -> str:
+    axes, (mean, multiplier, shift) = len(w.mean), w.tables
+    return f"""\
+/* Sensor windows {name}, written by tinykit: see {name}.h. */
+#include "{name}.h"
+
+#include "tinykit/motion.h"
+
+static const int16_t mean[{axes}] = {{
+{_numbers(mean)}}};
+static const int32_t multiplier[{axes}] = {{
+{_numbers(multiplier)}}};
+static const uint8_t shift[{axes}] = {{
+{_numbers(shift)}}};
+
+static int8_t rows[{w.length * axes}];
+static uint32_t filled;
+
+static const tk_motion_window config = {{
+    {axes}, {w.length}, {w.hop}, mean, multiplier, shift, {w.zero_point}, rows, &filled,
+}};
+
+void {name}_reset(void) {{ tk_motion_reset(&config); }}
+
+uint32_t {name}_push(const int16_t row[{name.upper()}_AXES], int8_t *window) {{
+    return tk_motion_push(&config, row, window);
+}}
+"""
+
+
 def _numbers(table: Array) -> str:
-    values = [str(v) for v in table.tolist()]
-    return "".join(
-        "    " + ", ".join(values[i : i + 16]) + ",\n" for i in range(0, len(values), 16)
-    )
+    return _lines([str(v) for v in table.tolist()], 12)
 
 
 def _pairs(table: Array) -> str:
-    values = [f"{{{real}, {imag}}}" for real, imag in table.tolist()]
-    return "".join("    " + ", ".join(values[i : i + 6]) + ",\n" for i in range(0, len(values), 6))
+    return _lines([f"{{{real}, {imag}}}" for real, imag in table.tolist()], 6)
+
+
+def _lines(values: list[str], count: int) -> str:
+    cut = [values[i : i + count] for i in range(0, len(values), count)]
+    return "".join("    " + ", ".join(line) + ",\n" for line in cut)
