@@ -23,7 +23,6 @@ from tinykit.frontend.audio import NOISE_BITS, WINDOW_BITS
 from tinykit.frontend.reference import AudioReference
 from tinykit.ir import Array
 
-SPEECH = Path("/work/shared/data/fsdd/fsdd_recordings.zip")
 WIDE = AudioFrontend()
 NARROW = AudioFrontend(
     sample_rate=8000, window_ms=25, hop_ms=10, channels=20, lower_hz=60, upper_hz=3800,
@@ -135,10 +134,10 @@ def test_rows_are_quantized_as_micro_speech_does() -> None:
     assert len(np.unique(rows)) > 50
 
 
-def spoken() -> Array:
+def spoken(shared: Path) -> Array:
     """Sixty recordings of Free Spoken Digits in a row (8 kHz, taken as if they were 16)."""
     parts = []
-    with zipfile.ZipFile(SPEECH) as archive:
+    with zipfile.ZipFile(shared / "data" / "fsdd" / "fsdd_recordings.zip") as archive:
         for name in sorted(archive.namelist())[:3000:50]:
             with wave.open(io.BytesIO(archive.read(name))) as recorded:
                 parts.append(np.frombuffer(recorded.readframes(1 << 20), "<i2"))
@@ -158,9 +157,8 @@ def microfrontend(samples: Array) -> Array:
     return np.array(rows, np.int64)
 
 
-@pytest.mark.skipif(not SPEECH.exists(), reason="needs the recordings of Free Spoken Digits")
-def test_speech_is_tflms_and_the_microfrontends() -> None:
-    samples = spoken()
+def test_speech_is_tflms_and_the_microfrontends(shared: Path) -> None:
+    samples = spoken(shared)
     _, logs = C(WIDE).push(samples, 160)
     np.testing.assert_array_equal(logs[:1000], tflm_chain(WIDE, samples)[:1000])
     golden = microfrontend(samples)
