@@ -60,10 +60,14 @@ OPTIONS = {
     "READ_VARIABLE": "ReadVariableOptions",
     "ASSIGN_VARIABLE": "AssignVariableOptions",
 }
-TYPES = {"f4": "FLOAT32", "i4": "INT32", "i8": "INT64", "i2": "INT16", "i1": "INT8", "u1": "UINT8"}
+TYPES = {
+    "f4": "FLOAT32", "i4": "INT32", "i8": "INT64", "i2": "INT16", "i1": "INT8", "u1": "UINT8",
+    "u4": "UINT32",
+}  # fmt: skip
+CUSTOM = "CUSTOM:"  # and the operator's name; its options are {"bytes": …}
 
 
-Options = Mapping[str, float | int | str]
+Options = Mapping[str, float | int | str | bytes]
 
 
 @dataclass
@@ -186,8 +190,12 @@ class _Writer:
             tables.append(tflite.BufferEnd(builder))
         codes = []
         for builtin, version in self.codes:
-            number = getattr(tflite.BuiltinOperator, builtin)
+            kind, _, custom = builtin.partition(":")
+            number = getattr(tflite.BuiltinOperator, kind)
+            name = builder.CreateString(custom) if custom else 0
             tflite.OperatorCodeStart(builder)
+            if name:
+                tflite.OperatorCodeAddCustomCode(builder, name)
             tflite.OperatorCodeAddDeprecatedBuiltinCode(builder, min(number, 127))
             tflite.OperatorCodeAddBuiltinCode(builder, number)
             tflite.OperatorCodeAddVersion(builder, version)
@@ -260,6 +268,9 @@ class _Writer:
             for name, value in values.items():
                 getattr(tflite, f"{kind}Add{name}")(builder, value)
             options = getattr(tflite, f"{kind}End")(builder)
+        custom = 0
+        if operator.builtin.startswith(CUSTOM) and operator.options:
+            custom = self._vector(bytes(operator.options["bytes"]))  # type: ignore[arg-type]
         inputs, outputs = self._integers(operator.inputs), self._integers(operator.outputs)
         tflite.OperatorStart(builder)
         tflite.OperatorAddOpcodeIndex(builder, self.codes.index(code))
@@ -268,6 +279,8 @@ class _Writer:
         if options:
             tflite.OperatorAddBuiltinOptionsType(builder, getattr(tflite.BuiltinOptions, kind))
             tflite.OperatorAddBuiltinOptions(builder, options)
+        if custom:
+            tflite.OperatorAddCustomOptions(builder, custom)
         return int(tflite.OperatorEnd(builder))
 
     def _vector(self, data: Array | bytes) -> int:
