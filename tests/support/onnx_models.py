@@ -47,9 +47,12 @@ def float_model(
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )  # fmt: skip
     version = 10 if opset > 19 else 8
-    return helper.make_model(
+    model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=version
     )
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    del inferred.graph.value_info[:]
+    return inferred
 
 
 def quantized(
