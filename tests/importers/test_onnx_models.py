@@ -158,7 +158,9 @@ def test_a_float_model_is_told_how_to_be_quantized(tmp_path: Path) -> None:
         ("Cos", {}, "Cos /part (opset 17): this operator is not supported"),
         ("LpPool", {"kernel_shape": [2, 2]}, "LpPool /part (opset 17)"),
         ("MaxPool", {"kernel_shape": [2, 2], "dilations": [2, 2]}, "MaxPool /part (opset 17)"),
-        ("LeakyRelu", {"alpha": -1.0}, "LeakyRelu /part (opset 17) as LEAKY_RELU: alpha is -1"),
+        ("HardSigmoid", {}, "HardSigmoid /part (opset 17): alpha is 0.2, beta 0.5"),
+        ("HardSigmoid", {"alpha": 1 / 6}, "HardSigmoid /part (opset 17): this operator is not"),
+        ("Elu", {"alpha": 2.0}, "Elu /part (opset 17): alpha is not 1"),
     ],
 )
 def test_one_line_names_operator_node_and_opset(
@@ -196,7 +198,9 @@ def test_int16_activations_are_refused(tmp_path: Path) -> None:
 def test_an_old_opset_is_refused(tmp_path: Path) -> None:
     model = exported()
     model.opset_import[0].version = 11
-    assert "opset 11; supported are 13 to 21" in refused(tmp_path, model.SerializeToString()).message
+    assert (
+        "opset 11; supported are 13 to 21" in refused(tmp_path, model.SerializeToString()).message
+    )
 
 
 def test_an_open_size_is_refused(tmp_path: Path) -> None:

@@ -112,7 +112,8 @@ def as_tflite(graph: FileGraph) -> bytes:
         known = {k: v for k, v in o.options.items() if hasattr(tflite, f"{schema}Add{k}")}
         made.operator(o.builtin, list(o.inputs), list(o.outputs), known)
     made.inputs, made.outputs = list(graph.inputs), list(graph.outputs)
-    return write(made)
+    content: bytes = write(made)
+    return content
 
 
 def _padded(graph: FileGraph, made: Graph, o: FileOperator) -> FileOperator:

@@ -22,9 +22,10 @@ from tinykit.ir import Array
 INSTALL = "pip install 'tinykit-mcu[onnx]'"
 OPSETS = range(13, 22)
 BATCH_ONE = "export the model with every dimension of its inputs fixed; only the batch may be open"
-_INTEGERS = frozenset(
-    "Shape Gather Unsqueeze Squeeze Concat Cast Slice Add Sub Mul Div Identity Constant".split()
-)  # what exporters compute target shapes with
+_INTEGERS = (
+    "Shape", "Gather", "Unsqueeze", "Squeeze", "Concat", "Cast", "Slice", "Add", "Sub", "Mul",
+    "Div", "Identity", "Constant",
+)  # fmt: skip  # what exporters compute target shapes with
 _SMALL = 64  # such values are no longer than this
 
 Attribute = int | float | str | list[int] | list[float] | Array
@@ -63,11 +64,14 @@ class OnnxNode:
         return value
 
     def integers(self, name: str, default: list[int]) -> list[int]:
+        """Of the default's length; of any length where that is empty."""
         value = self.attributes.get(name, default)
-        known = isinstance(value, list) and all(isinstance(v, int) for v in value)
-        self.expect(known and len(value) in (len(default), 0) or not default,  # type: ignore[arg-type]
-                    f"attribute {name} does not have {len(default)} integers")  # fmt: skip
-        return [int(v) for v in value] if known and value else default  # type: ignore[union-attr]
+        numbers = [v for v in value if isinstance(v, int)] if isinstance(value, list) else []
+        self.expect(
+            len(numbers) == len(default) or not default,
+            f"attribute {name} does not have {len(default)} integers",
+        )
+        return numbers or default
 
     def real(self, name: str, default: float) -> float:
         value = self.attributes.get(name, default)
@@ -164,8 +168,7 @@ class _Reader:
     def _array(self, tensor: Any) -> Array:
         if np.prod([int(n) for n in tensor.dims], dtype=float) > MAX_ELEMENTS:
             raise ModelError(f"tensor {_printable(tensor.name)} is impossibly large", DAMAGED)
-        value = np.asarray(self.onnx.numpy_helper.to_array(tensor))
-        return value
+        return np.asarray(self.onnx.numpy_helper.to_array(tensor))
 
     def _node(self, proto: Any) -> OnnxNode:
         domain = proto.domain or "ai.onnx"
