@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import helper
+from onnxruntime.quantization import QuantType
 
 from tests.importers.test_onnx import codes_of, ints, samples, weights
 from tests.importers.test_tflite_fuzz import check as runs_or_is_refused
@@ -131,6 +133,53 @@ def test_it_learns_with_tensorflows_gradients(residual: Path, plan: object) -> N
     compiled = compile_model(graph, name="net", plan=plan, samples=codes[:12], labels=labels)  # type: ignore[arg-type]
     assert compiled.train is not None
     equal_gradients(compiled.train.graph, codes[12:])
+
+
+def test_weights_in_other_forms(tmp_path: Path) -> None:
+    """Float weights with a QuantizeLinear of their own, uint8 codes: the same layers."""
+    forms: list[dict[str, Any]] = [
+        {"extra_options": {"AddQDQPairToWeight": True}},
+        {"weight_type": QuantType.QUInt8, "extra_options": {"WeightSymmetric": True}},
+    ]
+    for index, form in enumerate(forms):
+        path, activations = tmp_path / "some.onnx", ("QInt8", "QUInt8")[index]
+        path.write_bytes(quantized(exported(), samples(SHAPE, 32), activations))
+        graph = simplify(load_model(path))
+        path.write_bytes(quantized(exported(), samples(SHAPE, 32), activations, **form))
+        other = simplify(load_model(path))
+        assert [op.kind for op in other.ops] == [op.kind for op in graph.ops]
+        for sample in samples(SHAPE, 3):
+            codes = codes_of(graph, graph.inputs[0], sample[None])
+            y, z = (evaluate(g, {g.inputs[0]: codes})[g.outputs[0]] for g in (graph, other))
+            if index == 0:
+                np.testing.assert_array_equal(y, z)
+            real = run_onnxruntime(path.read_bytes(), sample[None])[0]
+            wanted = codes_of(other, other.outputs[0], real)
+            assert np.abs(z.astype(int) - wanted).max() <= 2
+
+
+def test_channels_last_models_keep_no_transpose(
+    tmp_path: Path, sanitized_kernels: SanitizedKernels
+) -> None:
+    """As tf2onnx writes: [1, H, W, C] outside, transposes around the layers."""
+    nodes = [
+        node("Transpose", ["x"], ["t"], "/t", perm=[0, 3, 1, 2]),
+        node("Conv", ["t", "w"], ["c"], "/c/Conv", pads=[1, 1, 1, 1]),
+        node("Relu", ["c"], ["r"], "/r"),
+        node("Transpose", ["r"], ["y"], "/u", perm=[0, 2, 3, 1]),
+    ]
+    shape = (1, 6, 5, 2)
+    content = quantized(float_model(nodes, shape, {"w": weights(4, 2, 3, 3)}), samples(shape))
+    path = tmp_path / "last.onnx"
+    path.write_bytes(content)
+    graph = simplify(load_model(path))
+    assert [op.kind for op in graph.ops] == ["conv2d"]
+    assert graph[graph.inputs[0]].shape == shape
+    x = samples(shape, 1)
+    codes = codes_of(graph, graph.inputs[0], x)
+    y = sanitized_kernels.run(graph, codes)
+    wanted = codes_of(graph, graph.outputs[0], run_onnxruntime(content, x)[0])
+    assert np.abs(y.astype(int) - wanted).max() <= 1
 
 
 # --- what cannot be imported ----------------------------------------------------------------------

@@ -75,7 +75,7 @@ def quantized(
         quantize_static(
             model, str(path), _Samples("x", samples), quant_format=QuantFormat.QDQ,
             per_channel=per_channel, activation_type=QuantType[activations],
-            weight_type=QuantType.QInt8, **more,
+            **{"weight_type": QuantType.QInt8, **more},
         )  # fmt: skip
         return path.read_bytes()
 

@@ -35,8 +35,10 @@ QUANTIZE_ALL = (
     "op_types_to_quantize, or let `tinykit quantize MODEL.onnx` do it"
 )
 _TYPES = {np.dtype(name): kind for kind, name in NUMPY_TYPES.items()}
-_BETWEEN = ("Relu", "Clip", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Dropout",
-            "Identity")  # fmt: skip
+_BETWEEN = (
+    "Relu", "Clip", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Dropout",
+    "Identity", "MaxPool", "GlobalMaxPool", "ReduceMax", "Slice", "Gather", "Pad",
+)  # fmt: skip  # what gives the same before as behind a QuantizeLinear
 _HINTS = {
     "BatchNormalization": "fold it into its layer: `tinykit quantize`, or "
     "onnxruntime.quantization.shape_inference.quant_pre_process, does before quantizing",
@@ -217,7 +219,10 @@ class Importer:
 
     def _known(self, node: OnnxNode, name: str) -> Value:
         if name not in self.values:
-            raise node.error(f"{name} is not quantized", QUANTIZE_ALL)
+            codes = self._codes_behind(name) if name in self.model.inputs else None
+            if codes is None:
+                raise node.error(f"{name} is not quantized", QUANTIZE_ALL)
+            self.values[name] = Value(name, self.shape(node, name), codes)
         return self.values[name]
 
     def input(self, node: OnnxNode, i: int = 0) -> Value:
@@ -249,10 +254,11 @@ class Importer:
         return float(value.flat[0])
 
     def target(self, node: OnnxNode, i: int = 0) -> Codes | None:
-        """The codes of an output, from the QuantizeLinear behind it.
+        """The codes of an output, from the QuantizeLinear behind it."""
+        return self._codes_behind(node.outputs[i])
 
-        An activation, or what only moves values, may stand between."""
-        name = node.outputs[i]
+    def _codes_behind(self, name: str) -> Codes | None:
+        """Of a float value; what commutes with quantizing may stand between."""
         for _ in range(len(_BETWEEN)):
             readers = self.model.readers.get(name, [])
             quantize = next((r for r in readers if r.operator == "QuantizeLinear"), None)
