@@ -78,24 +78,20 @@ class Importer:
             old = sorted(o for o in operators if "QLinear" in o or o.endswith("Integer"))
             kind = f"is quantized in another form ({old[0]})" if old else "is a float model"
             raise ModelError(f"the model {kind}; supported is int8 in the QDQ form", QUANTIZE_IT)
+        own = {"QuantizeLinear": Importer._quantize, "DequantizeLinear": Importer._dequantize}
+        converters = {**CONVERTERS, **own}
         for node in self.model.nodes:
-            if node.operator == "QuantizeLinear":
-                self._quantize(node)
-            elif node.operator == "DequantizeLinear":
-                self._dequantize(node)
-            else:
-                convert = CONVERTERS.get(node.operator)
-                if convert is None:
-                    raise node.error(
-                        "this operator is not supported",
-                        _HINTS.get(node.operator)
-                        or f"supported are {', '.join(sorted((*CONVERTERS, *_QUANTIZED)))}",
-                    )
-                try:
-                    convert(self, node)
-                except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
-                    what = str(error).splitlines()[0] if str(error) else type(error).__name__
-                    raise node.error(f"unusual or damaged operator ({what})") from None
+            convert = converters.get(node.operator)
+            if convert is None:
+                raise node.error(
+                    "this operator is not supported",
+                    _HINTS.get(node.operator) or f"supported are {', '.join(sorted(converters))}",
+                )
+            try:
+                convert(self, node)
+            except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
+                what = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise node.error(f"unusual or damaged operator ({what})") from None
         inputs = [self._port(name) for name in self.model.inputs if name in self.values]
         outputs = [self._port(name) for name in self.model.outputs]
         return FileGraph(tuple(self.tensors), tuple(self.operators), tuple(inputs), tuple(outputs))

@@ -7,7 +7,7 @@ Specification: https://onnx.ai/onnx/repo-docs/IR.html
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -138,6 +138,8 @@ class _Reader:
 
     def model(self) -> OnnxModel:
         graph = self.proto.graph
+        if not all(isinstance(name, str) for name in _names(graph)):
+            raise ModelError("holds a name that is not text", DAMAGED)
         constants = {t.name: self._array(t) for t in graph.initializer}
         if graph.sparse_initializer:
             raise ModelError("sparse initializers are not supported")
@@ -220,6 +222,15 @@ class _Reader:
         model.constants[node.outputs[0]] = np.asarray(value)
         model.shapes[node.outputs[0]] = np.shape(value)
         return True
+
+
+def _names(graph: Any) -> Iterator[str | bytes]:
+    """All names; protobuf gives bytes for what is not UTF-8."""
+    for value in (*graph.initializer, *graph.input, *graph.output):
+        yield value.name
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
 
 
 def _fix_batch(value: Any) -> None:
