@@ -206,8 +206,8 @@ class Project:
     def quantize(
         self, model: Path, out: Path, file: Path | None = None, unpickle: bool = False
     ) -> QuantizationReport:
-        """Write a full int8 .tflite of a float Keras model, or a .tinykit of an estimator of
-        scikit-learn; what that cost.
+        """Write a full int8 .tflite of a float Keras model, an .onnx of an ONNX one, or a .tinykit
+        of an estimator of scikit-learn; what that cost.
 
         Calibration samples set the ranges (those of `file`, if given); the loss of accuracy is
         measured on the test samples, or on the same ones where [data] names no others.
@@ -224,6 +224,10 @@ class Project:
             y = test.labels(self.class_names()) if test.classified else None
             return quantize_estimator(model, samples.x, out, test=(test.x, y), unpickle=unpickle)
         pair = None if test.y is None else (test.x, test.labels(self.class_names()))
+        if model.suffix.lower() == ".onnx":
+            from tinykit.compress.quantize_onnx import quantize_onnx
+
+            return quantize_onnx(model, samples.x, out, test=pair)
         return quantize(model, samples.x, out, test=pair)
 
     def generate(

@@ -3,6 +3,7 @@ bit, and against onnxruntime, to a step of the output's scale."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ IMAGE = (1, 4, 7, 6)
 
 def weights(*shape: int, seed: int = 1) -> Array:
     values = np.random.default_rng(seed).standard_normal(shape)
-    return (values / np.sqrt(max(1, np.prod(shape[1:])))).astype(np.float32)
+    return (values / math.sqrt(max(1, math.prod(shape[1:])))).astype(np.float32)
 
 
 def ints(*values: int) -> Array:
@@ -146,7 +147,8 @@ CASES: dict[str, Case] = {
     "sub": one("Sub", "b", constants={"b": weights(1, 4, 1, 1)}),
     "mul": one("Mul", "b", constants={"b": weights(4, 1, 1)}),
     "mul_squeeze_excite": Case(
-        [node("GlobalAveragePool", ["x"], ["g"], "/g"), node("Mul", ["x", "g"], ["y"], "/m")], steps=2,
+        [node("GlobalAveragePool", ["x"], ["g"], "/g"), node("Mul", ["x", "g"], ["y"], "/m")],
+        steps=2,
     ),
     "min": one("Min", "b", constants={"b": scalar(0.4)}),
     "max": one("Max", "b", constants={"b": scalar(-0.4)}),
@@ -156,6 +158,10 @@ CASES: dict[str, Case] = {
     "clip_6": after("Clip", "lo", "hi", lo=scalar(0), hi=scalar(6)),
     "leaky_relu": one("LeakyRelu", alpha=0.1),
     "hard_swish": one("HardSwish", steps=2),
+    "hard_swish_in_two": Case(
+        [node("HardSigmoid", ["x"], ["h"], "/h", alpha=1 / 6, beta=0.5),
+         node("Mul", ["h", "x"], ["y"], "/m")], steps=2,
+    ),
     "elu": one("Elu"),
     "gelu": one("Gelu", opset=20, tflm=False),
     "abs": one("Abs"),

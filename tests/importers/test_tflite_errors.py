@@ -74,8 +74,8 @@ def test_no_such_file(tmp_path: Path) -> None:
 
 
 def test_unknown_suffix(tmp_path: Path) -> None:
-    error = error_of(write(convolution_model()), tmp_path, "model.onnx")
-    assert "unknown kind of model '.onnx'" in error.message
+    error = error_of(write(convolution_model()), tmp_path, "model.pt")
+    assert "unknown kind of model '.pt'" in error.message
 
 
 def test_every_truncation_is_an_error_line(tmp_path: Path) -> None:

@@ -47,9 +47,12 @@ def float_model(
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )  # fmt: skip
     version = 10 if opset > 19 else 8
-    return helper.make_model(
+    model = helper.make_model(
         graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=version
     )
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    del inferred.graph.value_info[:]
+    return inferred
 
 
 def quantized(
@@ -72,7 +75,7 @@ def quantized(
         quantize_static(
             model, str(path), _Samples("x", samples), quant_format=QuantFormat.QDQ,
             per_channel=per_channel, activation_type=QuantType[activations],
-            weight_type=QuantType.QInt8, **more,
+            **{"weight_type": QuantType.QInt8, **more},
         )  # fmt: skip
         return path.read_bytes()
 
@@ -109,7 +112,8 @@ def as_tflite(graph: FileGraph) -> bytes:
         known = {k: v for k, v in o.options.items() if hasattr(tflite, f"{schema}Add{k}")}
         made.operator(o.builtin, list(o.inputs), list(o.outputs), known)
     made.inputs, made.outputs = list(graph.inputs), list(graph.outputs)
-    return write(made)
+    content: bytes = write(made)
+    return content
 
 
 def _padded(graph: FileGraph, made: Graph, o: FileOperator) -> FileOperator:

@@ -50,7 +50,9 @@ LoadFile = Annotated[
 ModelFile = Annotated[
     Path | None,
     typer.Argument(
-        metavar="MODEL", help="Full int8 .tflite instead of [model] path.", show_default=False
+        metavar="MODEL",
+        help="Full int8 .tflite or .onnx instead of [model] path.",
+        show_default=False,
     ),
 ]
 PlanFile = Annotated[

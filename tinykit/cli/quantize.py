@@ -14,11 +14,13 @@ from tinykit.cli.options import Json, ProjectDir, Verbose
 def quantize(
     model: Annotated[
         Path,
-        typer.Argument(metavar="MODEL", help="Float model: .keras, .h5, .skops."),
+        typer.Argument(metavar="MODEL", help="Float model: .keras, .h5, .onnx, .skops."),
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FILE", help="[default: MODEL.tflite or .tinykit]"),
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="[default: MODEL.tflite, _int8.onnx, .tinykit]"
+        ),
     ] = None,
     samples: Annotated[
         Path | None,
@@ -32,15 +34,17 @@ def quantize(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Make int8 of a float model of Keras or scikit-learn."""
+    """Make int8 of a float model of Keras, ONNX or scikit-learn."""
     from tinykit.importers.sklearn import SUFFIXES
     from tinykit.project import Project
     from tinykit.report.quantization import quantization_report
 
     opened = Project.open(project, required=samples is None)
-    ours = model.suffix.lower() in SUFFIXES
-    wait = "" if ours else " (TensorFlow takes a while to start)"
+    suffix = model.suffix.lower()
+    ours, onnx = suffix in SUFFIXES, suffix == ".onnx"
+    wait = "" if ours or onnx else " (TensorFlow takes a while to start)"
     with output.status(f"quantizing {model}{wait}", json):
-        to = out or model.with_suffix(".tinykit" if ours else ".tflite")
-        result = opened.quantize(model, to, samples, unpickle)
+        made = model.with_suffix(".tinykit" if ours else ".tflite")
+        made = model.with_name(f"{model.stem}_int8.onnx") if onnx else made
+        result = opened.quantize(model, out or made, samples, unpickle)
     output.show(quantization_report(result), json)

@@ -106,7 +106,7 @@ def quantize(
             "give samples without labels, then choose an output: [model] output in tinykit.toml",
         )
     x = calibration if test is None else checked_samples(opened, test[0])
-    y = None if test is None else _checked_labels(test[1], len(x))
+    y = None if test is None else checked_labels(test[1], len(x))
     float_bytes, int8_bytes = convert(opened, None), convert(opened, calibration)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,8 @@ def quantize(
     )
 
 
-def _checked_labels(labels: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
+def checked_labels(labels: npt.ArrayLike, count: int) -> npt.NDArray[np.int64]:
+    """Class numbers [n]; ModelError unless there is one for each sample."""
     values = np.asarray(labels).reshape(-1)
     if len(values) != count:
         raise ModelError(f"{count} samples but {len(values)} labels", "give one label per sample")

@@ -14,18 +14,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from tinykit.errors import ModelError
 from tinykit.importers.onnx_file import OnnxModel, OnnxNode, read_onnx
+from tinykit.importers.onnx_values import Codes, Order, Value, channels_last, layer_name
 from tinykit.importers.tflite import import_graphs
 from tinykit.importers.tflite_file import NUMPY_TYPES, FileGraph, FileOperator, FileTensor
 from tinykit.ir import Array, Graph
-
-Order = tuple[int, ...]  # stored axis i is ONNX's axis order[i]
 
 QUANTIZE_IT = (
     "quantize it: `tinykit quantize MODEL.onnx`, or onnxruntime.quantization.quantize_static with "
@@ -36,8 +35,14 @@ QUANTIZE_ALL = (
     "op_types_to_quantize, or let `tinykit quantize MODEL.onnx` do it"
 )
 _TYPES = {np.dtype(name): kind for kind, name in NUMPY_TYPES.items()}
-_BETWEEN = ("Relu", "Clip", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Dropout",
-            "Identity")  # fmt: skip
+_BETWEEN = (
+    "Relu", "Clip", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Dropout",
+    "Identity", "MaxPool", "GlobalMaxPool", "ReduceMax", "Slice", "Gather", "Pad",
+)  # fmt: skip  # what gives the same before as behind a QuantizeLinear
+_HINTS = {
+    "BatchNormalization": "fold it into its layer: `tinykit quantize`, or "
+    "onnxruntime.quantization.shape_inference.quant_pre_process, does before quantizing",
+}
 _QUANTIZED = ("QuantizeLinear", "DequantizeLinear")
 
 
@@ -52,52 +57,6 @@ def load_onnx(path: Path) -> Graph:
         return import_graphs(name, (content,))
     except ModelError as error:
         raise ModelError(f"{path}: {error.message}", error.hint) from None
-
-
-@dataclass(frozen=True)
-class Codes:
-    """real = scale · (code - zero_point), codes int8."""
-
-    scale: float
-    zero_point: int
-
-    def of(self, real: float) -> int:
-        """The code of a real number, as QuantizeLinear rounds it."""
-        return int(np.clip(np.rint(np.float32(real) / np.float32(self.scale)) + self.zero_point,
-                           -128, 127))  # fmt: skip
-
-
-@dataclass
-class Value:
-    """A quantized tensor: its index in each order of axes in which it is there already.
-
-    shape, data: in ONNX's order of axes; data: int8 codes of a constant;
-    channel_scales: (axis, scales) of a constant quantized per channel.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    codes: Codes
-    stored: dict[Order, int] = field(default_factory=dict)
-    data: Array | None = None
-    channel_scales: tuple[int, tuple[float, ...]] | None = None
-    fixed: bool = False  # TFLite prescribes the codes of its maker's output
-    flat: Value | None = None  # what it is a flattened form of, while nobody has asked for it
-
-    @property
-    def rank(self) -> int:
-        return len(self.shape)
-
-    @property
-    def order(self) -> Order:
-        """The order of axes in which it is best read."""
-        if self.stored:
-            return next(iter(self.stored))
-        return channels_last(self.rank) if self.rank == 4 else tuple(range(self.rank))
-
-
-def channels_last(rank: int) -> Order:
-    return (0, *range(2, rank), 1) if rank > 2 else tuple(range(rank))
 
 
 class Importer:
@@ -119,23 +78,20 @@ class Importer:
             old = sorted(o for o in operators if "QLinear" in o or o.endswith("Integer"))
             kind = f"is quantized in another form ({old[0]})" if old else "is a float model"
             raise ModelError(f"the model {kind}; supported is int8 in the QDQ form", QUANTIZE_IT)
+        own = {"QuantizeLinear": Importer._quantize, "DequantizeLinear": Importer._dequantize}
+        converters = {**CONVERTERS, **own}
         for node in self.model.nodes:
-            if node.operator == "QuantizeLinear":
-                self._quantize(node)
-            elif node.operator == "DequantizeLinear":
-                self._dequantize(node)
-            else:
-                convert = CONVERTERS.get(node.operator)
-                if convert is None:
-                    raise node.error(
-                        "this operator is not supported",
-                        f"supported are {', '.join(sorted((*CONVERTERS, *_QUANTIZED)))}",
-                    )
-                try:
-                    convert(self, node)
-                except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
-                    what = str(error).splitlines()[0] if str(error) else type(error).__name__
-                    raise node.error(f"unusual or damaged operator ({what})") from None
+            convert = converters.get(node.operator)
+            if convert is None:
+                raise node.error(
+                    "this operator is not supported",
+                    _HINTS.get(node.operator) or f"supported are {', '.join(sorted(converters))}",
+                )
+            try:
+                convert(self, node)
+            except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
+                what = str(error).splitlines()[0] if str(error) else type(error).__name__
+                raise node.error(f"unusual or damaged operator ({what})") from None
         inputs = [self._port(name) for name in self.model.inputs if name in self.values]
         outputs = [self._port(name) for name in self.model.outputs]
         return FileGraph(tuple(self.tensors), tuple(self.operators), tuple(inputs), tuple(outputs))
@@ -223,7 +179,7 @@ class Importer:
             self.values[name] = Value(name, self.shape(node, name), self.codes(node))
         value = self._known(node, name)
         node.expect(
-            self.codes(node) == value.codes or value.fixed,
+            self.codes(node) == value.codes or value.fixed or value.gate_of is not None,
             "takes codes for others than what QuantizeLinear made",
         )
         self.values[made] = value
@@ -259,7 +215,10 @@ class Importer:
 
     def _known(self, node: OnnxNode, name: str) -> Value:
         if name not in self.values:
-            raise node.error(f"{name} is not quantized", QUANTIZE_ALL)
+            codes = self._codes_behind(name) if name in self.model.inputs else None
+            if codes is None:
+                raise node.error(f"{name} is not quantized", QUANTIZE_ALL)
+            self.values[name] = Value(name, self.shape(node, name), codes)
         return self.values[name]
 
     def input(self, node: OnnxNode, i: int = 0) -> Value:
@@ -291,10 +250,11 @@ class Importer:
         return float(value.flat[0])
 
     def target(self, node: OnnxNode, i: int = 0) -> Codes | None:
-        """The codes of an output, from the QuantizeLinear behind it.
+        """The codes of an output, from the QuantizeLinear behind it."""
+        return self._codes_behind(node.outputs[i])
 
-        An activation, or what only moves values, may stand between."""
-        name = node.outputs[i]
+    def _codes_behind(self, name: str) -> Codes | None:
+        """Of a float value; what commutes with quantizing may stand between."""
         for _ in range(len(_BETWEEN)):
             readers = self.model.readers.get(name, [])
             quantize = next((r for r in readers if r.operator == "QuantizeLinear"), None)
@@ -315,6 +275,11 @@ class Importer:
         """The index of a value's tensor with its axes in an order."""
         if order in value.stored:
             return value.stored[order]
+        if value.gate_of is not None:
+            raise ModelError(
+                f"{value.name}: this operator is not supported by itself",
+                "supported is x · HardSigmoid(x) with alpha 1/6 and beta 0.5: HardSwish",
+            )
         shape = tuple(value.shape[axis] for axis in order)
         if value.data is not None:
             data = value.data.transpose(order)
@@ -335,7 +300,7 @@ class Importer:
 
     def recoded(self, node: OnnxNode, value: Value, codes: Codes) -> Value:
         """The same real numbers by other codes: requantized unless they are the same."""
-        if codes == value.codes:
+        if codes == value.codes or value.gate_of is not None:
             return value
         if value.data is not None:
             real = (value.data.astype(np.float64) - value.codes.zero_point) * value.codes.scale
@@ -422,16 +387,3 @@ class Importer:
         self.names.add(unique)
         self.tensors.append(replace(tensor, name=unique))
         return len(self.tensors) - 1
-
-
-def layer_name(node: OnnxNode) -> str:
-    """ "/layer1/layer1.0/conv1/Conv" gives "layer1_0_conv1"; "/Add_1" gives "Add_1"."""
-    parts = [part for part in node.name.split("/") if part] or [node.outputs[0]]
-    if len(parts) > 1 and re.fullmatch(rf"{re.escape(node.operator)}(_\d+)?", parts[-1]):
-        numbered = parts[-1][len(node.operator):]
-        parts = [*parts[:-2], parts[-2] + numbered]  # fmt: skip
-    kept = [
-        part for part, after in zip(parts, [*parts[1:], ""], strict=True)
-        if not after.startswith(f"{part}.")
-    ]  # fmt: skip
-    return re.sub(r"\W+", "_", "_".join(kept)).strip("_")

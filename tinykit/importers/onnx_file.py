@@ -7,7 +7,7 @@ Specification: https://onnx.ai/onnx/repo-docs/IR.html
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -22,9 +22,10 @@ from tinykit.ir import Array
 INSTALL = "pip install 'tinykit-mcu[onnx]'"
 OPSETS = range(13, 22)
 BATCH_ONE = "export the model with every dimension of its inputs fixed; only the batch may be open"
-_INTEGERS = frozenset(
-    "Shape Gather Unsqueeze Squeeze Concat Cast Slice Add Sub Mul Div Identity Constant".split()
-)  # what exporters compute target shapes with
+_INTEGERS = (
+    "Shape", "Gather", "Unsqueeze", "Squeeze", "Concat", "Cast", "Slice", "Add", "Sub", "Mul",
+    "Div", "Identity", "Constant",
+)  # fmt: skip  # what exporters compute target shapes with
 _SMALL = 64  # such values are no longer than this
 
 Attribute = int | float | str | list[int] | list[float] | Array
@@ -63,11 +64,14 @@ class OnnxNode:
         return value
 
     def integers(self, name: str, default: list[int]) -> list[int]:
+        """Of the default's length; of any length where that is empty."""
         value = self.attributes.get(name, default)
-        known = isinstance(value, list) and all(isinstance(v, int) for v in value)
-        self.expect(known and len(value) in (len(default), 0) or not default,  # type: ignore[arg-type]
-                    f"attribute {name} does not have {len(default)} integers")  # fmt: skip
-        return [int(v) for v in value] if known and value else default  # type: ignore[union-attr]
+        numbers = [v for v in value if isinstance(v, int)] if isinstance(value, list) else []
+        self.expect(
+            len(numbers) == len(default) or not default,
+            f"attribute {name} does not have {len(default)} integers",
+        )
+        return numbers or default
 
     def real(self, name: str, default: float) -> float:
         value = self.attributes.get(name, default)
@@ -107,11 +111,10 @@ def read_onnx(path: Path) -> OnnxModel:
     onnx = import_onnx()
     try:
         model = onnx.load(str(path))
-        onnx.checker.check_model(model)
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror}") from None
-    except Exception as error:  # protobuf's and the checker's, with messages of many lines
-        raise ModelError(f"not a sound ONNX model ({_first_line(error)})", DAMAGED) from None
+    except Exception as error:  # protobuf's
+        raise ModelError(f"not an ONNX model ({_first_line(error)})", DAMAGED) from None
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
     if opset not in OPSETS:
         raise ModelError(
@@ -119,6 +122,7 @@ def read_onnx(path: Path) -> OnnxModel:
             f"export it with opset {OPSETS[-1]} or convert it with onnx.version_converter",
         )
     try:
+        onnx.checker.check_model(model)
         return _Reader(onnx, model).model()
     except ModelError:
         raise
@@ -134,6 +138,8 @@ class _Reader:
 
     def model(self) -> OnnxModel:
         graph = self.proto.graph
+        if not all(isinstance(name, str) for name in _names(graph)):
+            raise ModelError("holds a name that is not text", DAMAGED)
         constants = {t.name: self._array(t) for t in graph.initializer}
         if graph.sparse_initializer:
             raise ModelError("sparse initializers are not supported")
@@ -164,8 +170,7 @@ class _Reader:
     def _array(self, tensor: Any) -> Array:
         if np.prod([int(n) for n in tensor.dims], dtype=float) > MAX_ELEMENTS:
             raise ModelError(f"tensor {_printable(tensor.name)} is impossibly large", DAMAGED)
-        value = np.asarray(self.onnx.numpy_helper.to_array(tensor))
-        return value
+        return np.asarray(self.onnx.numpy_helper.to_array(tensor))
 
     def _node(self, proto: Any) -> OnnxNode:
         domain = proto.domain or "ai.onnx"
@@ -217,6 +222,15 @@ class _Reader:
         model.constants[node.outputs[0]] = np.asarray(value)
         model.shapes[node.outputs[0]] = np.shape(value)
         return True
+
+
+def _names(graph: Any) -> Iterator[str | bytes]:
+    """All names; protobuf gives bytes for what is not UTF-8."""
+    for value in (*graph.initializer, *graph.input, *graph.output):
+        yield value.name
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
 
 
 def _fix_batch(value: Any) -> None:

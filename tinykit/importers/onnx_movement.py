@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from tinykit.importers.onnx import Importer, Order, Value
+from tinykit.importers.onnx import Importer
 from tinykit.importers.onnx_file import OnnxNode
+from tinykit.importers.onnx_values import Order, Value
 from tinykit.ir import Array
 
 
@@ -98,9 +99,7 @@ def transpose(imp: Importer, node: OnnxNode) -> None:
         return
     if not x.stored:
         imp.stored(x, tuple(range(x.rank)))
-    stored = {
-        tuple(permutation.index(axis) for axis in order): i for order, i in x.stored.items()
-    }
+    stored = {tuple(permutation.index(axis) for axis in order): i for order, i in x.stored.items()}
     imp.known(node, Value(node.outputs[0], shape, x.codes, stored))
 
 

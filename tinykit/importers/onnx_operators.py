@@ -12,8 +12,10 @@ import numpy as np
 
 from tinykit.importers import onnx_movement as movement
 from tinykit.importers import onnx_windows as windows
-from tinykit.importers.onnx import Codes, Importer, Value
+from tinykit.importers.onnx import Importer
 from tinykit.importers.onnx_file import OnnxNode
+from tinykit.importers.onnx_values import Codes, Value
+from tinykit.ir import Array
 
 Converter = Callable[[Importer, OnnxNode], None]
 
@@ -48,9 +50,7 @@ def _matmul(imp: Importer, node: OnnxNode) -> None:
     imp.made(node, "BATCH_MATMUL", inputs, tuple(range(rank)), imp.output_codes(node))
 
 
-def _dense(
-    imp: Importer, node: OnnxNode, x: Value, w: Value, data: np.ndarray, axis: int
-) -> None:
+def _dense(imp: Importer, node: OnnxNode, x: Value, w: Value, data: Array, axis: int) -> None:
     """FULLY_CONNECTED; data: weights [O, I]; axis: of w's channels."""
     if w.channel_scales is not None:
         node.expect(w.channel_scales[0] == axis, "weights have a scale for each input channel")
@@ -104,6 +104,28 @@ def _pointwise(
         y.fixed = codes is not None
 
     return convert
+
+
+def _hard_sigmoid(imp: Importer, node: OnnxNode) -> None:
+    """Half of a HardSwish, as exporters and onnxruntime's optimizer write it."""
+    x = imp.input(node)
+    alpha, beta = node.real("alpha", 0.2), node.real("beta", 0.5)
+    node.expect(
+        math.isclose(alpha, 1 / 6, rel_tol=1e-5) and beta == 0.5,
+        f"alpha is {alpha:g}, beta {beta:g}",
+        "supported is x · HardSigmoid(x) with alpha 1/6 and beta 0.5: HardSwish",
+    )
+    imp.known(node, Value(node.place, x.shape, x.codes, gate_of=x))
+
+
+def _mul(imp: Importer, node: OnnxNode) -> None:
+    a, b = imp.input(node), imp.input(node, 1)
+    x, gate = (b, a) if a.gate_of is not None else (a, b)
+    if gate.gate_of is x:
+        index = imp.stored(x, x.order)
+        imp.made(node, "HARD_SWISH", [index], x.order, imp.output_codes(node))
+    else:
+        _elementwise("MUL")(imp, node)
 
 
 def _leaky(node: OnnxNode) -> dict[str, int | float]:
@@ -176,13 +198,14 @@ CONVERTERS: dict[str, Converter] = {
     "ReduceMax": movement.reduce("REDUCE_MAX"),
     "Add": _elementwise("ADD"),
     "Sub": _elementwise("SUB"),
-    "Mul": _elementwise("MUL"),
+    "Mul": _mul,
     "Min": _elementwise("MINIMUM", compares=True),
     "Max": _elementwise("MAXIMUM", compares=True),
     "PRelu": _elementwise("PRELU"),
     "Relu": _relu,
     "Clip": _clip,
     "LeakyRelu": _pointwise("LEAKY_RELU", _leaky),
+    "HardSigmoid": _hard_sigmoid,
     "HardSwish": _pointwise("HARD_SWISH"),
     "Elu": _pointwise("ELU", _elu),
     "Gelu": _pointwise("GELU", _gelu),

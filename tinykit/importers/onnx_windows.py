@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from tinykit.importers.onnx import Codes, Importer, Value, channels_last
+from tinykit.importers.onnx import Importer
 from tinykit.importers.onnx_file import OnnxNode
+from tinykit.importers.onnx_values import Codes, Value, channels_last, layer_name
 from tinykit.ir import Array
 from tinykit.ops.window import same_padding
 
@@ -100,8 +100,6 @@ def _over_maps(
     _, channels, length = x.shape
     row = imp.reshape_to(index, (1, 1, length, channels), x.codes, x.name, node.place)
     _, channels, length = imp.shape(node, node.outputs[0])
-    from tinykit.importers.onnx import layer_name
-
     made = imp.tensor(layer_name(node), (1, 1, length, channels), codes)
     imp.operator(builtin, [row, *constants], [made], options, node.place)
     y = imp.reshape_to(made, (1, length, channels), codes, node.outputs[0], node.place)
@@ -162,7 +160,7 @@ def bias(imp: Importer, node: OnnxNode, x: Value, w: Value, channels: int) -> in
     elif name in imp.values and imp.values[name].data is not None:
         value = imp.values[name]
         assert value.data is not None
-        real = (value.data.reshape(-1).astype(np.float64) - value.codes.zero_point)
+        real = value.data.reshape(-1).astype(np.float64) - value.codes.zero_point
         codes = np.rint(real * value.codes.scale / scale)
     else:
         raise node.error(f"bias {name} must be constant")
@@ -195,8 +193,6 @@ def conv_transpose(imp: Importer, node: OnnxNode) -> None:
     if not any(cut):
         imp.made(node, "TRANSPOSE_CONV", inputs, order, codes, window.options)
         return
-    from tinykit.importers.onnx import layer_name
-
     whole = imp.tensor(layer_name(node), tuple(int(n) for n in full), codes)
     options = {k: v for k, v in window.options.items() if not k.startswith("Pad")}
     imp.operator("TRANSPOSE_CONV", inputs, [whole], options | {"Padding": 1}, node.place)
@@ -218,8 +214,7 @@ def pool(builtin: str) -> Callable[[Importer, OnnxNode], None]:
         node.expect(window.dilation == (1, 1), "dilation is not supported")
         node.expect(
             all(
-                max(p) < k
-                for k, *p in zip(window.kernel, window.before, window.after, strict=True)
+                max(p) < k for k, *p in zip(window.kernel, window.before, window.after, strict=True)
             ),
             "pads are as large as the kernel",
         )
@@ -262,7 +257,7 @@ def global_pool(builtin: str) -> Callable[[Importer, OnnxNode], None]:
 
 # --- resize ---------------------------------------------------------------------------------------
 
-_TFLITE = ({}, {"HalfPixelCenters": 1}, {"AlignCorners": 1})
+_TFLITE: tuple[dict[str, int], ...] = ({}, {"HalfPixelCenters": 1}, {"AlignCorners": 1})
 
 
 def resize(imp: Importer, node: OnnxNode) -> None:
@@ -317,7 +312,7 @@ def _places(node: OnnxNode, mode: str, n: int, made: int, scale: float) -> Array
             "floor": np.floor(at), "ceil": np.ceil(at),
         }  # fmt: skip
         at = rounding[node.text("nearest_mode", "round_prefer_floor")]
-    return np.clip(at, 0, n - 1)
+    return np.asarray(np.clip(at, 0, n - 1))
 
 
 def _tflite_places(mode: str, options: dict[str, int], n: int, made: int) -> Array:
@@ -326,5 +321,5 @@ def _tflite_places(mode: str, options: dict[str, int], n: int, made: int) -> Arr
     corners = "AlignCorners" in options and made > 1
     at = (i + half) * ((n - 1) / (made - 1) if corners else n / made)
     if mode == "nearest":
-        return np.clip(np.floor(at + 0.5 * corners), 0, n - 1)
-    return np.clip(at - half, 0, n - 1)
+        return np.asarray(np.clip(np.floor(at + 0.5 * corners), 0, n - 1))
+    return np.asarray(np.clip(at - half, 0, n - 1))
