@@ -112,6 +112,23 @@ def test_other_activations(type: str, tmp_path: Path) -> None:
     assert f"tensor image is {type.lower()}; supported is int8" in error.message
 
 
+def test_int4_of_another_length(tmp_path: Path) -> None:
+    graph = convolution_model()
+    kernel = graph.tensors[graph.operators[0].inputs[1]]
+    kernel.type = "INT4"  # the bytes are those of int8
+    error = error_of(graph, tmp_path)
+    assert "72 bytes do not fill INT4[4, 3, 3, 2]" in error.message
+
+
+def test_int4_activations_that_are_constant(tmp_path: Path) -> None:
+    graph = Graph()
+    x = graph.tensor((1, 4), 0.1, 3, name="image")
+    other = graph.int4_constant(np.arange(-2, 2)[None], (0.1,))
+    y = graph.operator("ADD", [x, other], graph.tensor((1, 4), 0.1))
+    graph.inputs, graph.outputs = [x], [y]
+    assert "is int4; supported is int8" in error_of(graph, tmp_path).message
+
+
 def test_unquantized_activations(tmp_path: Path) -> None:
     graph = convolution_model()
     graph.tensors[graph.outputs[0]].scale = ()

@@ -115,8 +115,14 @@ class TfliteNode:
         self.expect(data.dtype.kind in "iu", f"input {name} must be integers")
         return data
 
-    def weights(self, i: int, axis: int, rank: int) -> Tensor:
-        """Constant int8 weights with zero point 0, per tensor or per channel along `axis`."""
+    def weights(self, i: int, axis: int, rank: int, int4: bool = False) -> Tensor:
+        """Constant int8 weights with zero point 0, per tensor or per channel along `axis`.
+
+        int4: whether the file may hold them as INT4; they become int8 of the same values.
+        """
+        file = self.files.get(self.inputs[i]) if self.has(i) else None
+        if int4 and file is not None and file.type == "INT4" and file.data is not None:
+            self.files[self.inputs[i]] = replace(file, type="INT8")
         tensor = self._tensor(self.inputs[i] if self.has(i) else "", ("int8",))
         channel_axis = tensor.quantization.axis if tensor.quantization else None
         self.expect(tensor.data is not None, f"weights {tensor.name} must be constant")
