@@ -288,4 +288,5 @@ def _array(data: Array, kind: str, shape: tuple[int, ...], name: str) -> Array:
 def _unpack_int4(data: Array) -> Array:
     """Two codes a byte, the low half first, as int8; both halves with their sign."""
     codes = data.view(np.int8)
-    return np.stack([(codes << 4) >> 4, codes >> 4], axis=-1).reshape(-1)
+    pairs: Array = np.stack([(codes << 4) >> 4, codes >> 4], axis=-1)
+    return pairs.reshape(-1)

@@ -25,6 +25,10 @@ IR_TYPES: dict[str, DType] = {
 ACTIVATIONS = {0: "none", 1: "relu", 2: "relu_n1_to_1", 3: "relu6"}
 RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767), "int32": (0, 0)}
 FULL_INT8 = "tinykit runs fully quantized int8 models; `tinykit quantize` makes one"
+INT16_ACTIVATIONS = (
+    "models with int16 activations (int16x8) are not supported: convert with int8 ones, as "
+    "`tinykit quantize` does"
+)
 
 
 @dataclass(frozen=True)
@@ -291,9 +295,11 @@ class TfliteNode:
         return tensor
 
     def _expect_type(self, name: str, dtype: str, types: tuple[DType, ...]) -> None:
-        hint = FULL_INT8 if "int8" in types else ""
+        hint = INT16_ACTIVATIONS if dtype == "int16" else FULL_INT8
         self.expect(
-            dtype in types, f"tensor {name} is {dtype}; supported is {' or '.join(types)}", hint
+            dtype in types,
+            f"tensor {name} is {dtype}; supported is {' or '.join(types)}",
+            hint if "int8" in types else "",
         )
 
     def _quantized(self, name: str, types: tuple[DType, ...]) -> Tensor:
