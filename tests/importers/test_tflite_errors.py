@@ -110,6 +110,34 @@ def test_other_activations(type: str, tmp_path: Path) -> None:
     graph.tensors[graph.inputs[0]].type = type
     error = error_of(graph, tmp_path)
     assert f"tensor image is {type.lower()}; supported is int8" in error.message
+    assert ("int16x8" in error.hint) == (type == "INT16")
+
+
+def test_int16_activations_behind_a_float_input(tmp_path: Path) -> None:
+    """As the converter writes models of int16 activations and int8 weights."""
+    graph = one_operator("QUANTIZE")
+    graph.tensors[0].type, graph.tensors[0].scale = "FLOAT32", ()
+    graph.tensors[1].type = "INT16"
+    error = error_of(graph, tmp_path)
+    assert "QUANTIZE #0 (makes features): tensor features is int16" in error.message
+    assert "int16x8" in error.hint
+
+
+def test_int4_of_another_length(tmp_path: Path) -> None:
+    graph = convolution_model()
+    kernel = graph.tensors[graph.operators[0].inputs[1]]
+    kernel.type = "INT4"  # the bytes are those of int8
+    error = error_of(graph, tmp_path)
+    assert "72 bytes do not fill INT4[4, 3, 3, 2]" in error.message
+
+
+def test_int4_activations_that_are_constant(tmp_path: Path) -> None:
+    graph = Graph()
+    x = graph.tensor((1, 4), 0.1, 3, name="image")
+    other = graph.int4_constant(np.arange(-2, 2)[None], (0.1,))
+    y = graph.operator("ADD", [x, other], graph.tensor((1, 4), 0.1))
+    graph.inputs, graph.outputs = [x], [y]
+    assert "is int4; supported is int8" in error_of(graph, tmp_path).message
 
 
 def test_unquantized_activations(tmp_path: Path) -> None:

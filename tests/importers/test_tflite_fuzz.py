@@ -26,7 +26,7 @@ def small_model() -> bytes:
     x = graph.tensor((1, 8, 8, 2), 0.1, 3)
     paddings = graph.constant(np.array([[0, 0], [1, 1], [1, 1], [0, 0]], np.int32))
     y = graph.operator("PAD", [x, paddings], graph.tensor((1, 10, 10, 2), 0.1, 3))
-    w = graph.constant(random.integers(-9, 9, (1, 3, 3, 2)).astype(np.int8), (0.1, 0.2), axis=3)
+    w = graph.int4_constant(random.integers(-8, 8, (1, 3, 3, 2)), (0.1, 0.2), axis=3)
     b = graph.constant(np.array([5, -7], np.int32), (0.01, 0.02))
     y = graph.operator(
         "DEPTHWISE_CONV_2D", [y, w, b], graph.tensor((1, 8, 8, 2), 0.2, -9),

@@ -133,6 +133,16 @@ class Graph:
         self.tensors.append(Tensor(name, data.shape, kind, scale, zeros, axis, data.tobytes()))
         return len(self.tensors) - 1
 
+    def int4_constant(self, data: Array, scale: tuple[float, ...], axis: int = 0) -> int:
+        """Codes -8 … 7, two a byte, the low half first; an odd number leaves a half empty."""
+        codes = np.append(data.reshape(-1), [0] * (data.size % 2)).astype(np.int64) & 15
+        packed = (codes[0::2] | codes[1::2] << 4).astype(np.uint8).tobytes()
+        zeros = (0,) * len(scale)
+        self.tensors.append(
+            Tensor(f"c{len(self.tensors)}", data.shape, "INT4", scale, zeros, axis, packed)
+        )
+        return len(self.tensors) - 1
+
     def operator(
         self,
         builtin: str,

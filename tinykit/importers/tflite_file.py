@@ -44,7 +44,7 @@ NUMPY_TYPES = {
 
 @dataclass(frozen=True, eq=False)
 class FileTensor:
-    """shape: as stored, unknown dimensions as 1; data: constant content or None;
+    """shape: as stored, unknown dimensions as 1; data: constant content (INT4 as int8) or None;
     dynamic: the axes whose size the file does not know; is_variable: kept between runs."""
 
     name: str
@@ -271,12 +271,22 @@ def _scalars(kind: str) -> tuple[str, ...]:
 
 
 def _array(data: Array, kind: str, shape: tuple[int, ...], name: str) -> Array:
-    """Bytes as an array of the tensor's type and shape."""
-    if kind not in NUMPY_TYPES:
+    """Bytes as an array of the tensor's type and shape; INT4 as int8."""
+    if kind not in (*NUMPY_TYPES, "INT4"):
         return data  # refused later, by whoever needs it
-    dtype = np.dtype(NUMPY_TYPES[kind])
-    if data.size != math.prod(shape) * dtype.itemsize:
+    dtype = np.dtype(NUMPY_TYPES.get(kind, "|i1"))
+    size = math.prod(shape)
+    if data.size != ((size + 1) // 2 if kind == "INT4" else size * dtype.itemsize):
         raise ModelError(
             f"tensor {name}: {data.size} bytes do not fill {kind}{list(shape)}", DAMAGED
         )
+    if kind == "INT4":
+        data = _unpack_int4(data)[:size]
     return data.view(dtype).reshape(shape)
+
+
+def _unpack_int4(data: Array) -> Array:
+    """Two codes a byte, the low half first, as int8; both halves with their sign."""
+    codes = data.view(np.int8)
+    pairs: Array = np.stack([(codes << 4) >> 4, codes >> 4], axis=-1)
+    return pairs.reshape(-1)

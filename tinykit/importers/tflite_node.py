@@ -25,6 +25,10 @@ IR_TYPES: dict[str, DType] = {
 ACTIVATIONS = {0: "none", 1: "relu", 2: "relu_n1_to_1", 3: "relu6"}
 RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767), "int32": (0, 0)}
 FULL_INT8 = "tinykit runs fully quantized int8 models; `tinykit quantize` makes one"
+INT16_ACTIVATIONS = (
+    "models with int16 activations (int16x8) are not supported: convert with int8 ones, as "
+    "`tinykit quantize` does"
+)
 
 
 @dataclass(frozen=True)
@@ -115,8 +119,14 @@ class TfliteNode:
         self.expect(data.dtype.kind in "iu", f"input {name} must be integers")
         return data
 
-    def weights(self, i: int, axis: int, rank: int) -> Tensor:
-        """Constant int8 weights with zero point 0, per tensor or per channel along `axis`."""
+    def weights(self, i: int, axis: int, rank: int, int4: bool = False) -> Tensor:
+        """Constant int8 weights with zero point 0, per tensor or per channel along `axis`.
+
+        int4: whether the file may hold them as INT4; they become int8 of the same values.
+        """
+        file = self.files.get(self.inputs[i]) if self.has(i) else None
+        if int4 and file is not None and file.type == "INT4" and file.data is not None:
+            self.files[self.inputs[i]] = replace(file, type="INT8")
         tensor = self._tensor(self.inputs[i] if self.has(i) else "", ("int8",))
         channel_axis = tensor.quantization.axis if tensor.quantization else None
         self.expect(tensor.data is not None, f"weights {tensor.name} must be constant")
@@ -285,9 +295,11 @@ class TfliteNode:
         return tensor
 
     def _expect_type(self, name: str, dtype: str, types: tuple[DType, ...]) -> None:
-        hint = FULL_INT8 if "int8" in types else ""
+        hint = INT16_ACTIVATIONS if dtype == "int16" else FULL_INT8
         self.expect(
-            dtype in types, f"tensor {name} is {dtype}; supported is {' or '.join(types)}", hint
+            dtype in types,
+            f"tensor {name} is {dtype}; supported is {' or '.join(types)}",
+            hint if "int8" in types else "",
         )
 
     def _quantized(self, name: str, types: tuple[DType, ...]) -> Tensor:

@@ -69,7 +69,10 @@ class Conv2D(Operator[Conv2DAttributes]):
     kind = "conv2d"
     cores = "ARMv6-M, DSP, Helium"
     tflite = ("CONV_2D",)
-    note = "int8, per-tensor or per-channel weights, any kernel, stride, dilation, padding"
+    note = (
+        "int8, per-tensor or per-channel weights, any kernel, stride, dilation, padding; "
+        "int4 weights become int8 and cost as much flash"
+    )
     trainable = True
     flow = "mixes"
 
@@ -132,7 +135,7 @@ class Conv2D(Operator[Conv2DAttributes]):
         node.expect_counts(range(2, 4))
         x, _ = node.input(), node.output()
         node.expect(len(x.shape) == 4, f"input {x.name} is not [1, H, W, C]")
-        weights = node.weights(1, axis=0, rank=4)
+        weights = node.weights(1, axis=0, rank=4, int4=True)
         node.expect(
             weights.shape[3] == x.shape[3] and max(weights.shape) <= node.LARGEST,
             f"weights {list(weights.shape)} do not fit input {list(x.shape)}",

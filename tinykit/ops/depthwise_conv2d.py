@@ -69,7 +69,10 @@ class DepthwiseConv2D(Operator[Conv2DAttributes]):
     kind = "depthwise_conv2d"
     cores = "ARMv6-M, ARMv7E-M, Helium"
     tflite = ("DEPTHWISE_CONV_2D",)
-    note = "int8, per-tensor or per-channel weights, any kernel, stride, dilation, multiplier"
+    note = (
+        "int8, per-tensor or per-channel weights, any kernel, stride, dilation, multiplier; "
+        "int4 weights become int8 and cost as much flash"
+    )
     trainable = True
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
@@ -158,7 +161,7 @@ class DepthwiseConv2D(Operator[Conv2DAttributes]):
         node.expect_counts(range(2, 4))
         x, y = node.input(), node.output()
         node.expect(len(x.shape) == 4, f"input {x.name} is not [1, H, W, C]")
-        weights = node.weights(1, axis=3, rank=4)
+        weights = node.weights(1, axis=3, rank=4, int4=True)
         node.expect(weights.shape[0] == 1, f"weights {weights.name} are not [1, KH, KW, O]")
         bias = node.bias(2, weights.shape[3])
         node.check_accumulators(x, weights, channel_axis=3)

@@ -49,7 +49,10 @@ class FullyConnected(Operator[FullyConnectedAttributes]):
     kind = "fully_connected"
     cores = "ARMv6-M, DSP, Helium"
     tflite = ("FULLY_CONNECTED",)
-    note = "int8, per-tensor or per-channel weights, any number of rows"
+    note = (
+        "int8, per-tensor or per-channel weights, any number of rows; "
+        "int4 weights become int8 and cost as much flash"
+    )
     trainable = True
     flow = "mixes"
 
@@ -94,7 +97,7 @@ class FullyConnected(Operator[FullyConnectedAttributes]):
         node.expect_counts(range(2, 4))
         node.expect(node.option("WeightsFormat") == 0, "shuffled weights are not supported")
         x = node.input()
-        weights = node.weights(1, axis=0, rank=2)
+        weights = node.weights(1, axis=0, rank=2, int4=True)
         bias = node.bias(2, weights.shape[0])
         node.check_accumulators(x, weights, channel_axis=0)
         channels, outputs = weights.shape[1], weights.shape[0]
