@@ -23,7 +23,10 @@ def join_float_islands(graph: FileGraph) -> FileGraph:
             continue
         last = only_reader(graph, middle)
         if last >= 0 and graph.operators[last].builtin == "QUANTIZE":
-            ends = {"inputs": operator.inputs, "outputs": graph.operators[last].outputs}
-            operators[last] = replace(graph.operators[middle], **ends)
+            operators[last] = replace(
+                graph.operators[middle],
+                inputs=operator.inputs,
+                outputs=graph.operators[last].outputs,
+            )
             del operators[first], operators[middle]
     return replace(graph, operators=tuple(operators.values()))
