@@ -20,6 +20,7 @@ import numpy as np
 from rich.console import Console
 
 from bench.measuring.classical import Measured, Task, measure
+from bench.measuring.failure import failed
 from tinykit.boards import load_board
 from tinykit.errors import TinykitError
 from tinykit.report.report import Column, Report, Table, numbers
@@ -109,12 +110,8 @@ def main() -> int:
             )
         with tempfile.TemporaryDirectory() as temporary:
             return _run(options, (options.work or Path(temporary)).absolute())
-    except TinykitError as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        print(f"error: {error.message}{hint}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
+    except (TinykitError, KeyboardInterrupt) as error:
+        return failed(error)
 
 
 def _run(options: argparse.Namespace, work: Path) -> int:

@@ -28,6 +28,7 @@ from bench.measuring.conformance import (
     float_functions,
     small_run,
 )
+from bench.measuring.failure import failed
 from bench.measuring.progress import Stages
 from tinykit.boards import load_board
 from tinykit.build import build_firmware
@@ -47,12 +48,8 @@ def main() -> int:
             work = (options.work or Path(temporary)).absolute()
             work.mkdir(parents=True, exist_ok=True)
             results, floats = _measure(work, options.quick)
-    except TinykitError as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        print(f"error: {error.message}{hint}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
+    except (TinykitError, KeyboardInterrupt) as error:
+        return failed(error)
     found = report(results, floats)
     if options.json:
         print(json.dumps(found.data, indent=2))

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from bench.measuring import peers, tables
 from bench.measuring.anchors import verdicts
+from bench.measuring.failure import failed
 from bench.measuring.inference import Measured, measure
 from bench.measuring.models import choose
 from tinykit.boards import load_board
@@ -44,12 +45,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as temporary:
             work = (options.work or Path(temporary)).absolute()
             return _run(options, work)
-    except TinykitError as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        print(f"error: {error.message}{hint}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
+    except (TinykitError, KeyboardInterrupt) as error:
+        return failed(error)
 
 
 def _say(what: str) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.measuring import schemes, training_tables
+from bench.measuring.failure import failed
 from bench.measuring.progress import Stages
 from bench.measuring.subject import BOARD, PLAN, model_path, plan_of
 from bench.measuring.training import measure
@@ -58,12 +59,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as temporary:
             work = (options.work or Path(temporary)).absolute()
             return (_all if options.all else _one)(options, _board(options), work)
-    except TinykitError as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        print(f"error: {error.message}{hint}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
+    except (TinykitError, KeyboardInterrupt) as error:
+        return failed(error)
 
 
 def _board(options: argparse.Namespace) -> Board:
