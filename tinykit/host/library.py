@@ -89,16 +89,20 @@ def build_library(
     sanitize: bool = False,
     flags: Sequence[str] = (),
     compiler: Sequence[str] = (),
+    runtime_in: Path | None = None,
 ) -> Path:
     """Compile into generated/host/, once for each text of sources and flags.
 
     flags: more of them, which win over FLAGS; compiler: a command instead of host_compiler()
+    runtime_in: a folder that keeps the compiled runtime, for those who build many models
     """
     runtime = resource_path("firmware") / "lib" / "tinykit"
     sources = [generated / f"{manifest.name}.c", *sorted((runtime / "src").glob("*.c"))]
     headers = [*sorted((runtime / "src").glob("*.h")), *sorted(runtime.glob("include/*/*.h"))]
     flags = [*FLAGS, *(SANITIZE if sanitize else ()), *flags]
     compiler = list(compiler) or host_compiler()
+    if runtime_in is not None:
+        sources[1:] = [_built_runtime(sources[1:], headers, [*compiler, *flags], runtime_in)]
     digest = hashlib.sha256(repr((compiler, flags)).encode())
     for path in (*sources, *headers, generated / f"{manifest.name}.h"):
         digest.update(path.read_bytes())
@@ -109,17 +113,41 @@ def build_library(
     folder.mkdir(exist_ok=True)
     partial = library.with_suffix(f".{os.getpid()}.tmp")
     command = [*compiler, *flags, f"-I{runtime / 'include'}", f"-I{generated}"]
-    command += [*map(str, sources), "-o", str(partial)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode != 0:
-        first = next((x for x in result.stderr.splitlines() if "error" in x), "compiler failed")
-        raise BuildError(f"host reference: {first}")
+    _compile([*command, *map(str, sources), "-o", str(partial)])
     partial.rename(library)
     return library
 
 
+def _built_runtime(
+    sources: Sequence[Path], headers: Sequence[Path], command: Sequence[str], folder: Path
+) -> Path:
+    """The runtime as one object file, made once for each text of its sources and command."""
+    digest = hashlib.sha256(repr(command).encode())
+    for path in (*sources, *headers):
+        digest.update(path.read_bytes())
+    whole = folder / f"runtime-{digest.hexdigest()[:16]}.o"
+    if not whole.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = whole.with_suffix(f".{os.getpid()}.tmp")
+        include = resource_path("firmware") / "lib" / "tinykit" / "include"
+        once = [*(flag for flag in command if flag != "-shared"), "-r", "-nostdlib"]
+        _compile([*once, f"-I{include}", *map(str, sources), "-o", str(partial)])
+        partial.rename(whole)
+    return whole
+
+
+def _compile(command: list[str]) -> None:
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        first = next((x for x in result.stderr.splitlines() if "error" in x), "compiler failed")
+        raise BuildError(f"host reference: {first}")
+
+
 class HostModel:
-    """A generated model on the host; every instance has its own memory."""
+    """A generated model on the host; every instance has its own memory.
+
+    flags, compiler, runtime_in: as build_library has them
+    """
 
     def __init__(
         self,
@@ -127,9 +155,12 @@ class HostModel:
         sanitize: bool = False,
         flags: Sequence[str] = (),
         compiler: Sequence[str] = (),
+        runtime_in: Path | None = None,
     ) -> None:
         self.manifest = manifest = Manifest.load(generated)
-        self.library_path = library = build_library(generated, manifest, sanitize, flags, compiler)
+        self.library_path = library = build_library(
+            generated, manifest, sanitize, flags, compiler, runtime_in
+        )
         # The loader shares a library that is opened twice: a copy gives own memory.
         with tempfile.NamedTemporaryFile(suffix=".so") as private:
             shutil.copyfile(library, private.name)
