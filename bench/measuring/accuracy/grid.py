@@ -44,6 +44,8 @@ VARIANTS = (
     Variant(
         f"{ACCUMULATED} samples accumulated, the same rate", changes=(("accumulate", ACCUMULATED),)
     ),
+    Variant("float32 gradients in the engine", changes=(("gradients", "float32"),)),
+    Variant("int8 gradients", changes=(("gradients", "int8"),)),
     Variant("float32 throughout (TensorFlow)", engine="float32"),
     Variant(
         "float32, without the scaling: steps in int8 units, not real ones",

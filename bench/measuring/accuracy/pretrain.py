@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.measuring.accuracy.problem import Labelled
-from tinykit.data import Samples
+from tinykit.data import Samples, codings
 from tinykit.importers import load_model
 from tinykit.importers.keras import import_tensorflow, quiet
 from tinykit.ir import Graph
@@ -85,10 +85,7 @@ def _train(
 
 def quantized(graph: Graph, x: Floats, y: Labels) -> Labelled:
     """Samples as the network's input has them."""
-    port = graph[graph.inputs[0]]
-    codes = Samples(x, y.astype(np.int32), "bench").quantized(
-        port.shape, port.quant.scale0, port.quant.zero_point0
-    )
+    codes = Samples(x, y.astype(np.int32), "bench").quantized(codings(graph))
     return Labelled(codes, y)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinykit.ir import Array, Graph
-from tinykit.training.plan import Optimizer, Plan, Update
+from tinykit.training.plan import Optimizer, Plan, Training, Update
 
 SHARE = 0.2  # of the training samples, for choosing learning rates
 
@@ -78,7 +78,10 @@ class Way:
     skip_below: float = 0.0  # see tinykit.training.plan
 
     def plan(self, rate: float, seed: int, samples: int, **changes: object) -> Plan:
-        """Plain SGD, one sample a step, for `epochs` of so many samples; the rate falls to 0."""
+        """Plain SGD, one sample a step, for `epochs` of so many samples; the rate falls to 0.
+
+        changes: of the optimizer, or of the training section.
+        """
         optimizer = Optimizer(
             learning_rate=rate,
             schedule="linear",
@@ -86,8 +89,12 @@ class Way:
             skip_below=self.skip_below,
             seed=seed + 1,
         )
+        training = {key: changes.pop(key) for key in [*changes] if key in Training.model_fields}
         return Plan(
-            name="accuracy", optimizer=optimizer.model_copy(update=changes), update=self.update
+            name="accuracy",
+            optimizer=optimizer.model_copy(update=changes),
+            training=Training().model_copy(update=training),
+            update=self.update,
         )
 
 

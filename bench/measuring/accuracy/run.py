@@ -56,9 +56,12 @@ def run_all(todo: Sequence[Job], store: Store, processes: int) -> Iterator[str]:
     fresh = multiprocessing.get_context("spawn")  # TensorFlow's threads do not survive a fork
     with ProcessPoolExecutor(processes, mp_context=fresh, max_tasks_per_child=1) as pool:
         waiting = {pool.submit(run_job, job, store.folder): job for job in todo}
-        for future in as_completed(waiting):
-            future.result()
-            yield waiting[future].name
+        try:
+            for future in as_completed(waiting):
+                future.result()
+                yield waiting[future].name
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def run_job(job: Job, results: Path) -> None:
