@@ -35,6 +35,7 @@ RESULTS = ROOT / "bench" / "results" / "accuracy.json"
 PAGE = ROOT / "docs" / "accuracy.md"
 CACHE = ROOT / ".cache" / "accuracy"
 QUICK, QUICK_SEEDS = ("wand",), 1
+STAGES = ("rates", "comparison", "ablation")
 PACKAGES = ("numpy", "tensorflow", "keras")
 HEADER = """<!-- printed by `python -m bench accuracy --tables`: edit the code, not this file -->
 
@@ -86,8 +87,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one small task, one seed")
     parser.add_argument("--seeds", type=int, help=f"default: {len(grid.SEEDS)}")
     parser.add_argument("--jobs", type=int, default=2, help="processes at once (default: 2)")
-    parser.add_argument("--stage", choices=("rates", "comparison", "ablation"), nargs="+",
-                        help="default: all, one after another")  # fmt: skip
+    parser.add_argument("--stage", choices=STAGES, nargs="*",
+                        help="default: all, one after another; empty: only what is done")  # fmt: skip
     parser.add_argument("--fresh", action="store_true", help="as if nothing had been done yet")
     parser.add_argument("--json", action="store_true", help="every result as JSON")
     parser.add_argument("--write", action="store_true", help=f"into {RESULTS.relative_to(ROOT)}")
@@ -98,7 +99,7 @@ def parsed() -> argparse.Namespace:
 def _run(
     tasks: Sequence[Task], store: Store, cache: Path, seeds: range, arguments: argparse.Namespace
 ) -> None:
-    stages = arguments.stage or ("rates", "comparison", "ablation")
+    stages = STAGES if arguments.stage is None else arguments.stage
     unknown = set(arguments.way or ()) - {way for task in tasks for way in task.ways}
     if unknown:
         raise UsageError(f"no task has the way {', '.join(unknown)}")

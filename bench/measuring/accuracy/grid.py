@@ -60,7 +60,17 @@ VARIANTS = (
 def validation(task: Task, seeds: Iterable[int] = (0,)) -> list[Cell]:
     """Every rate of every way, learnt from a part of the training samples."""
     return [
-        Cell(task.name, case, name, "integer", seed, rate, way.epochs, validation=True)
+        Cell(
+            task.name,
+            case,
+            name,
+            "integer",
+            seed,
+            rate,
+            way.epochs,
+            validation=True,
+            warmup=way.warmup,
+        )
         for name, way in task.ways.items()
         for rate in way.rates
         for case in task.cases
@@ -74,7 +84,7 @@ def chosen(task: Task, way: str, results: Iterable[Result]) -> tuple[float, bool
     found: dict[float, list[float]] = {}
     for result in results:
         cell = result.cell
-        if (cell.task, cell.way, cell.validation) == (task.name, way, True) and not cell.changes:
+        if cell.validation and not cell.changes and is_of(cell, task, way):
             found.setdefault(cell.rate, []).append(result.after)
     rates = task.ways[way].rates
     if not found:
@@ -84,13 +94,21 @@ def chosen(task: Task, way: str, results: Iterable[Result]) -> tuple[float, bool
     return max(sorted(whole), key=lambda rate: whole[rate]), True
 
 
+def is_of(cell: Cell, task: Task, way: str) -> bool:
+    """Whether a cell is of a way as it stands now."""
+    settled = task.ways[way]
+    return (cell.task, cell.way, cell.epochs, cell.warmup) == (
+        task.name, way, settled.epochs, settled.warmup
+    )  # fmt: skip
+
+
 def comparison(
     task: Task, results: Sequence[Result], seeds: Iterable[int] = SEEDS, ways: Iterable[str] = ()
 ) -> list[Cell]:
     """Every way by both engines; seed by seed, so that what is stopped early is of use."""
     return [
         Cell(task.name, case, way, engine, seed, chosen(task, way, results)[0],
-             task.ways[way].epochs)
+             task.ways[way].epochs, warmup=task.ways[way].warmup)
         for seed in seeds
         for way in ways or task.ways
         for engine in ENGINES
@@ -114,7 +132,8 @@ def variant_cells(task: Task, variant: Variant, rate: float, seed: int) -> list[
     """One for each case and rate."""
     return [
         Cell(task.name, case, ABLATED, variant.engine, seed, rate * factor,
-             task.ways[ABLATED].epochs, changes=dict(variant.changes))
+             task.ways[ABLATED].epochs, changes=dict(variant.changes),
+             warmup=task.ways[ABLATED].warmup)
         for factor in variant.rates
         for case in ((variant.case,) if variant.case else task.cases)
     ]  # fmt: skip

@@ -76,6 +76,7 @@ class Way:
     rates: tuple[float, ...]
     epochs: int
     skip_below: float = 0.0  # see tinykit.training.plan
+    warmup: int = 0  # steps
 
     def plan(self, rate: float, seed: int, samples: int, **changes: object) -> Plan:
         """Plain SGD, one sample a step, for `epochs` of so many samples; the rate falls to 0.
@@ -87,6 +88,7 @@ class Way:
             schedule="linear",
             total_steps=self.epochs * samples,
             skip_below=self.skip_below,
+            warmup_steps=self.warmup,
             seed=seed + 1,
         )
         training = {key: changes.pop(key) for key in [*changes] if key in Training.model_fields}

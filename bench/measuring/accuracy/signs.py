@@ -41,6 +41,7 @@ LEARNT = 1500
 STATISTICS = 256  # samples whose features scale the fresh head
 SPLIT_SEED = 0
 EPOCHS, FULL_EPOCHS = 6, 2  # a step of the whole network takes ten times as long
+WARMUP = 500  # steps: with a fresh head and without it, the integer engine diverged at 0.01
 CERTAIN = 0.01  # samples within it of their label skip the backward pass, in float32 as well
 RATES = (0.005, 0.01)
 
@@ -110,11 +111,13 @@ def task() -> Task:
         title="sign-language digits, MCUNet-5fps from ImageNet",
         cases=("fresh",),
         ways={
-            "head only": Way(HEAD_ONLY, (0.001, 0.003, 0.01), EPOCHS, CERTAIN),
-            "biases": Way((Update(layers="last 21", bias=True), HEAD), RATES, EPOCHS, CERTAIN),
-            "sparse": Way(_published("49kb"), RATES, EPOCHS, CERTAIN),
-            "sparse 99kb": Way(_published("99kb"), RATES, EPOCHS, CERTAIN),
-            "full": Way(FULL, (0.001, 0.0025), FULL_EPOCHS, CERTAIN),
+            "head only": Way(HEAD_ONLY, (0.003, 0.01), EPOCHS, CERTAIN),
+            "biases": Way(
+                (Update(layers="last 21", bias=True), HEAD), RATES, EPOCHS, CERTAIN, WARMUP
+            ),
+            "sparse": Way(_published("49kb"), RATES, EPOCHS, CERTAIN, WARMUP),
+            "sparse 99kb": Way(_published("99kb"), RATES, EPOCHS, CERTAIN, WARMUP),
+            "full": Way(FULL, (0.001, 0.0025), FULL_EPOCHS, CERTAIN, WARMUP),
         },
         problem=problem,
         apart=True,

@@ -17,7 +17,8 @@ ENGINES = ("integer", "float32")
 @dataclass(frozen=True)
 class Cell:
     """What one result is of. changes: of the optimizer, beside rate and seed; validation: learnt
-    from a part of the training samples and measured on the rest of them."""
+    from a part of the training samples and measured on the rest of them; warmup: steps, as in a
+    plan."""
 
     task: str
     case: str
@@ -28,11 +29,13 @@ class Cell:
     epochs: int
     validation: bool = False
     changes: dict[str, Any] = field(default_factory=dict)
+    warmup: int = 0
 
     @property
     def key(self) -> str:
         """The same for equal cells, in every process."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        said = {name: value for name, value in asdict(self).items() if value or name != "warmup"}
+        text = json.dumps(said, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 

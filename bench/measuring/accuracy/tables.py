@@ -5,7 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Sequence
 
-from bench.measuring.accuracy.grid import ABLATED, SEEDS, VARIANTS, Variant, chosen, same_changes
+from bench.measuring.accuracy.grid import (
+    ABLATED,
+    SEEDS,
+    VARIANTS,
+    Variant,
+    chosen,
+    is_of,
+    same_changes,
+)
 from bench.measuring.accuracy.problem import Task
 from bench.measuring.accuracy.statistics import Interval, Pair, over_seeds, paired, pooled
 from bench.measuring.accuracy.store import Cell, Result
@@ -34,8 +42,8 @@ def comparison_of(task: Task, main: Iterable[Result], results: Sequence[Result])
     rates = {way: chosen(task, way, results)[0] for way in task.ways}
     return [
         r for r in main
-        if r.cell.task == task.name and not r.cell.changes and r.cell.case in task.cases
-        and r.cell.rate == rates.get(r.cell.way) and r.cell.epochs == task.ways[r.cell.way].epochs
+        if not r.cell.changes and r.cell.case in task.cases and r.cell.way in rates
+        and is_of(r.cell, task, r.cell.way) and r.cell.rate == rates[r.cell.way]
     ]  # fmt: skip
 
 
@@ -217,9 +225,9 @@ def _variant(
     for factor in variant.rates:
         found = [
             r for r in main
-            if r.cell.task == task.name and r.cell.way == ABLATED and r.cell.case in cases
+            if is_of(r.cell, task, ABLATED) and r.cell.case in cases
             and r.cell.engine == variant.engine and same_changes(r.cell, variant)
-            and r.cell.rate == rate * factor and r.cell.epochs == task.ways[ABLATED].epochs
+            and r.cell.rate == rate * factor
         ]  # fmt: skip
         accuracy = over_seeds(found, len(cases))
         pairs = paired(found, base, lambda c: (c.seed,) if variant.case else (c.case, c.seed))
@@ -239,8 +247,7 @@ def _validation(tasks: Sequence[Task], results: Sequence[Result]) -> str:
             for candidate in sorted(task.ways[way].rates):
                 found = [
                     r.after for r in results
-                    if r.cell.validation and (r.cell.task, r.cell.way) == (task.name, way)
-                    and r.cell.rate == candidate
+                    if r.cell.validation and is_of(r.cell, task, way) and r.cell.rate == candidate
                 ]  # fmt: skip
                 value = f"{sum(found) / len(found):.1f}" if found else NOT_RUN
                 tried.append(f"{candidate:g}: {value}")
