@@ -88,7 +88,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, help=f"default: {len(grid.SEEDS)}")
     parser.add_argument("--jobs", type=int, default=2, help="processes at once (default: 2)")
     parser.add_argument("--stage", choices=STAGES, nargs="*",
-                        help="default: all, one after another; empty: only what is done")  # fmt: skip
+                        help="default: all; with no name: what is done is shown")  # fmt: skip
     parser.add_argument("--fresh", action="store_true", help="as if nothing had been done yet")
     parser.add_argument("--json", action="store_true", help="every result as JSON")
     parser.add_argument("--write", action="store_true", help=f"into {RESULTS.relative_to(ROOT)}")

@@ -34,6 +34,7 @@ def pages(tasks: Sequence[Task], results: Sequence[Result]) -> list[str]:
         *text,
         "## What each part is worth\n\n" + _ablation(tasks, main, results),
         "## How the rates were chosen\n\n" + _validation(tasks, results),
+        "## What else was tried\n\n" + _others(tasks, results),
     ]
 
 
@@ -259,6 +260,36 @@ def _validation(tasks: Sequence[Task], results: Sequence[Result]) -> str:
         "looked at. Float32 takes the same rate."
     )
     return f"{_table(rows)}\n\n{note}"
+
+
+def _others(tasks: Sequence[Task], results: Sequence[Result]) -> str:
+    """Results of settings or rates that are not those of the tables above."""
+    groups: dict[tuple[str, ...], list[Result]] = {}
+    for task in tasks:
+        for r in results:
+            cell = r.cell
+            if cell.task != task.name or cell.changes or cell.case not in task.cases:
+                continue
+            way = task.ways.get(cell.way)
+            shown = way is not None and is_of(cell, task, cell.way)
+            rates = () if way is None else way.rates if cell.validation else (
+                chosen(task, cell.way, results)[0],)  # fmt: skip
+            if shown and cell.rate in rates:
+                continue
+            where = "validation" if cell.validation else "test"
+            key = (task.name, cell.way, cell.engine, f"{cell.rate:g}", str(cell.epochs),
+                   str(cell.warmup), where)  # fmt: skip
+            groups.setdefault(key, []).append(r)
+    if not groups:
+        return "Nothing."
+    rows: Rows = [["task", "what learns", "engine", "rate", "epochs", "warm-up", "samples",
+                   "%", "runs", "saturations"]]  # fmt: skip
+    for name, found in groups.items():
+        mean = Interval.of(r.after for r in found)
+        text = f"{mean.mean:.1f}" + (f" ± {mean.deviation:.1f}" if mean.n > 1 else "")
+        clamped = f"{sum(r.saturations for r in found):,}"
+        rows.append([*name, text, str(len(found)), clamped])
+    return f"{_table(rows)}\n\nSettings that were left behind; ± over runs, cases included."
 
 
 def _difference(found: Interval, pairs: int) -> list[str]:

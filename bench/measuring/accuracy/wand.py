@@ -108,11 +108,11 @@ def task() -> Task:
         cases=("0", "1", "2"),
         ways={
             "head only": Way(HEAD_ONLY, (0.01, 0.03, 0.1), 20),
-            "biases": Way((BIASES, HEAD), (0.002, 0.005, 0.01), 20),
+            "biases": Way((BIASES, HEAD), (0.01, 0.03, 0.1), 20),
             "sparse": Way(
-                (BIASES, Update(layers=(2, 4), weights=0.5), HEAD), (0.002, 0.005, 0.01), 20
+                (BIASES, Update(layers=(2, 4), weights=0.5), HEAD), (0.01, 0.03, 0.1), 20
             ),
-            "full": Way(FULL, (0.001, 0.0025, 0.005), 20),
+            "full": Way(FULL, (0.005, 0.01, 0.03), 20),
         },
         problem=problem,
         notes=("the recordings name no people: the new user holds the wand turned instead",),
