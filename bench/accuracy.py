@@ -27,6 +27,7 @@ from bench.measuring.accuracy.problem import Task
 from bench.measuring.accuracy.run import jobs, run_all
 from bench.measuring.accuracy.store import Cell, Result, Store, in_order, result_of
 from bench.measuring.accuracy.tasks import NAMES, task_of
+from bench.measuring.failure import failed
 from bench.measuring.progress import Stages
 from tinykit.errors import TinykitError, UsageError
 
@@ -48,6 +49,7 @@ is TensorFlow: the same plan, samples, order and rate, one sample a step, from t
 weights. Its activations, weights and gradients are not rounded; the clamps of the int8 network stay
 (in MCUNet they are its ReLU6). A seed is the order of the samples, the stochastic rounding and,
 where there is one, the fresh head; ± is the standard deviation over seeds of the mean over cases.
+Rates fall linearly to 0. What is "not run" waits for the time to run it.
 """
 
 
@@ -65,12 +67,8 @@ def main() -> int:
         results = [r for r in store.all() if r.cell.task in {task.name for task in tasks}]
         if arguments.write:
             _write(store.all())
-    except TinykitError as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        print(f"error: {error.message}{hint}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
+    except (TinykitError, KeyboardInterrupt) as error:
+        return failed(error)
     if arguments.json:
         claims = tables.held(tasks, results)
         print(json.dumps({"claims": claims, "results": [asdict(r) for r in results]}, indent=1))

@@ -291,3 +291,10 @@ def test_a_seed_changes_rounding_and_head_alone(tmp_path: Path) -> None:
     assert runs[0].before == runs[1].before
     with pytest.raises(KeyError):
         prepared.started(second, {"no such tensor": zeros[weights]})
+
+
+def test_the_page_is_printed_from_the_results(shared: Path) -> None:
+    """`python -m bench accuracy --tables` has nothing to change."""
+    from bench.accuracy import PAGE, committed, page
+
+    assert PAGE.read_text(encoding="utf-8") == page(committed())

@@ -121,5 +121,10 @@ def task() -> Task:
         },
         problem=problem,
         apart=True,
-        notes=("sparse: scheme 49kb, as published", "people overlap in this random split"),
+        notes=(
+            "sparse: scheme 49kb, as published",
+            "people overlap in this random split",
+            f"{WARMUP} steps of warm-up but for the head alone",
+            f"samples within {CERTAIN:g} of their label skip the backward pass, by both engines",
+        ),
     )
