@@ -172,6 +172,26 @@ def test_instances_have_memory_of_their_own(trained_model: tuple[Path, Compiled,
     assert first.train(samples[0], 1).step == 1
 
 
+def test_a_kept_runtime_gives_the_same_bits(
+    trained_model: tuple[Path, Compiled, Array], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other flags, the runtime compiled once for two models."""
+    folder, _, samples = trained_model
+    usual = HostModel(folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shutil.copytree(folder, tmp_path / "copy")
+    fast = ("-O3", "-march=native")
+    hosts = [
+        usual,
+        HostModel(folder, flags=fast),
+        HostModel(tmp_path / "copy", flags=fast),
+    ]
+    steps = [[host.train(x, i % 5) for i, x in enumerate(samples)] for host in hosts]
+    assert steps[0] == steps[1] == steps[2]
+    assert len({host.parameters() for host in hosts}) == 1
+    assert len(list((tmp_path / "cache" / "tinykit" / "host").iterdir())) == 1
+
+
 @pytest.mark.parametrize("label", [-1, -(2**31), 6, 2**31 - 1])
 def test_label_out_of_range_changes_nothing(
     label: int, trained_model: tuple[Path, Compiled, Array]
