@@ -285,9 +285,7 @@ def test_a_seed_changes_rounding_and_head_alone(tmp_path: Path) -> None:
     assert set(rules) == {second.optimizer.seed} != {first.optimizer.seed}
     assert not started.infer.graph[weights].value.any()
     order = orders(42, 1, 0)
-    runs = [
-        learn(prepared, plan, None, order, tmp_path / "work") for plan in (first, second)
-    ]
+    runs = [learn(prepared, plan, None, order, tmp_path / "work") for plan in (first, second)]
     assert runs[0].before == runs[1].before
     with pytest.raises(KeyError):
         prepared.started(second, {"no such tensor": zeros[weights]})

@@ -20,6 +20,7 @@ from bench.measuring.accuracy.store import Cell, Result
 
 BAR = -1.0  # points: integer training less float32's, the 95 % interval's lower end
 SIMULATED = 98.6  # % on sign digits with scheme 49kb, float32, in a C simulation (ANCHORS.md)
+MANY = 1000  # saturations in a run
 NOT_RUN = "not run"
 Rows = list[list[str]]
 
@@ -116,7 +117,9 @@ def _summary(tasks: Sequence[Task], main: list[Result], results: Sequence[Result
     if signs:
         own = comparison_of(signs[0], main, results)
         scheme = over_seeds(of(own, "sparse", "integer"), 1)
-    verdict = _verdict(total.low > BAR) if total.n > 1 else NOT_RUN
+    wanted = len(SEEDS) * sum(len(task.ways) * len(task.cases) for task in tasks)
+    part = "" if len(everything) >= wanted else f" on the {len(everything)} of {wanted} pairs run"
+    verdict = _verdict(total.low > BAR) + part if total.n > 1 else NOT_RUN
     reached = _verdict(scheme.mean >= SIMULATED) if scheme.n else NOT_RUN
     lines = [
         _table(rows),
@@ -130,8 +133,20 @@ def _summary(tasks: Sequence[Task], main: list[Result], results: Sequence[Result
         f"- Sparse beats head only: {_gain(pooled(heads))} over all tasks.",
         f"- Sign digits, scheme 49kb: {_spread(scheme)}; simulated {SIMULATED} %: {reached}.",
         *_losers(tasks, main, results),
+        *_broken(results),
     ]
     return "\n".join(lines)
+
+
+def _broken(results: Sequence[Result]) -> list[str]:
+    """Runs in which gradients saturated again and again, at whatever rate."""
+    return [
+        f"- Broke down, {r.saturations:,} gradients saturated: {r.cell.task}, {r.cell.way} at rate "
+        f"{r.cell.rate:g}, {r.cell.warmup} steps of warm-up, integer: {r.after:.1f} %"
+        f"{' (validation)' if r.cell.validation else ''}."
+        for r in results
+        if r.saturations > MANY and not r.cell.changes
+    ]
 
 
 def _losers(tasks: Sequence[Task], main: list[Result], results: Sequence[Result]) -> list[str]:
