@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tinykit.codegen.manifest import Port
 from tinykit.errors import UsageError
 from tinykit.project import Project
 from tinykit.session import Session
@@ -95,7 +96,7 @@ class CountingClient:
 def test_epochs_repeat_the_samples_in_order_and_close_the_accumulation(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.zeros((3, 2), np.int8), y=[2, 0, 1])
     project = Project.open(tmp_path, required=False)
-    port = type("Port", (), {"shape": (1, 2), "dtype": "int8", "scale": 1.0, "zero_point": 0})()
+    port = Port(name="x", shape=(1, 2), dtype="int8", scale=1.0, zero_point=0, bytes=2)
     client = CountingClient()
     session = Session(client, type("Manifest", (), {"inputs": [port], **KNOWN})())  # type: ignore[arg-type]
     seen: list[tuple[int, int]] = []

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from tests.support.generated_training import train_generated
-from tests.support.goldens import tflite_reference, tflm
+from tests.support.goldens import tflm
 from tinykit.codegen import compile_model, write
 from tinykit.importers import load_model
+from tinykit.ir import Array
 from tinykit.ops.evaluate import evaluate
 from tinykit.passes import shrink, simplify
 from tinykit.passes.ports import output_places, with_output
@@ -120,7 +121,7 @@ def heatmap() -> Any:
     layers, x = keras.layers, keras.Input((12, 12, 3))
     y = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(x)
     y = layers.Conv2D(8, 3, padding="same", activation="relu")(layers.UpSampling2D()(y))
-    return keras.Model(x, layers.Conv2D(2, 1, activation="sigmoid")(y))
+    return keras.Model(x, layers.Flatten()(layers.Conv2D(2, 1, activation="sigmoid")(y)))
 
 
 def detection() -> Any:
@@ -159,6 +160,19 @@ def plan_text(training: str, layers: int) -> str:
     )
 
 
+def tensorflow_lite(content: bytes, x: Array) -> Array:
+    """By the kernels of TensorFlow's own interpreter."""
+    import tensorflow as tf
+
+    resolver = tf.lite.experimental.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = tf.lite.Interpreter(model_content=content, experimental_op_resolver_type=resolver)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], x)
+    interpreter.invoke()
+    output: Array = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    return output
+
+
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_infers_as_tflm_and_learns_as_numpy(name: str, tmp_path: Path) -> None:
     make, training = ARCHITECTURES[name]
@@ -175,12 +189,13 @@ def test_infers_as_tflm_and_learns_as_numpy(name: str, tmp_path: Path) -> None:
     for graph in (raw, shrink(simplify(raw))):
         for sample in x:
             found = evaluate(graph, {graph.inputs[0]: sample})[graph.outputs[0]]
-            if name == "heatmap":  # TFLM has no TILE
-                (golden,) = tflite_reference([(content, sample)])
+            if name == "heatmap":  # TFLM has no TILE, tflite-runtime not this version of it
+                golden = tensorflow_lite(content, sample)
             else:
                 golden = tflm(content, sample)  # of several outputs the first
             size = golden.size if several else found.size
-            np.testing.assert_array_equal(found.reshape(-1)[:size], golden.reshape(-1))
+            steps = found.reshape(-1)[:size].astype(int) - golden.reshape(-1)
+            assert np.abs(steps).max() <= (name == "heatmap")  # whose kernels are not the reference
     graph = simplify(with_output(raw, 1) if several else raw)
     (tmp_path / "plan.toml").write_text(plan_text(training, 3))
     plan = Plan.load(tmp_path / "plan.toml")

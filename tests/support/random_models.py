@@ -67,16 +67,13 @@ def _weights(
     base = draw(scales(1e-5, 1.0))
     spread = draw(st.sampled_from([1.0, 1.0, 30.0, 1e4]))  # between the channels' scales
     scale = np.float32(base * spread ** now.random.uniform(-0.5, 0.5, count))
-    style = draw(st.sampled_from(["uniform", "extreme", "small", "zero", "int4"]))
+    style = draw(st.sampled_from(["uniform", "extreme", "small", "zero"]))
     low, high = {"uniform": (-127, 127), "extreme": (-127, 127), "small": (-3, 3),
-                 "zero": (0, 0), "int4": (-8, 7)}[style]  # fmt: skip
+                 "zero": (0, 0)}[style]  # fmt: skip
     values = now.random.integers(low, high + 1, shape)
     if style == "extreme":
         values = np.where(values < 0, -128, 127)
-    # TFLM takes per-channel INT4 weights from convolutions only.
-    packed = style == "int4" and not (per_channel and len(shape) == 2)
-    constant = now.graph.int4_constant if packed else now.graph.constant
-    weights = constant(values.astype(np.int8), tuple(map(float, scale)), axis=axis)
+    weights = now.graph.constant(values.astype(np.int8), tuple(map(float, scale)), axis=axis)
     # The rescaling factor: usual ones bring the sums into int8, others are far too small or big.
     usual = 2.0 / (np.sqrt(fan_in) * 127)
     factor = usual * draw(st.sampled_from([1.0, 1.0, 0.3, 8.0, 1e-4, 200.0]))

@@ -13,6 +13,7 @@ import pytest
 from tests.support.networks import Network
 from tinykit.cli.app import run
 from tinykit.codegen.manifest import Manifest
+from tinykit.data import Coding
 from tinykit.errors import PlanError, UsageError
 from tinykit.host import HostModel
 from tinykit.ir import Array
@@ -74,7 +75,7 @@ def trained(project: Project, saved: Path) -> tuple[Manifest, HostModel, Array]:
     """Generated C of the project after 6 steps, what it saves in `saved`, and samples."""
     manifest = project.generate()
     host = HostModel(project.generated_dir)
-    samples = project.samples("train").quantized((1, 490), 1.0, 0)
+    samples = project.samples("train").quantized([Coding((1, 490), "int8", 1.0, 0)])
     for i in range(6):
         assert host.train(samples[i], i).updated > 0
     saved.write_bytes(host.save())

@@ -32,6 +32,9 @@ RANGES = {
 }
 
 
+FRONTENDS = ("signal.h", "motion.h")  # of which tinykit.frontend writes the constants
+
+
 @dataclass(frozen=True)
 class Member:
     name: str
@@ -64,9 +67,10 @@ class StructType:
 
 @cache
 def struct_types() -> dict[str, StructType]:
-    """All `typedef struct {…} tk_name;` of the runtime's public headers."""
+    """All `typedef struct {…} tk_name;` of the headers that generated models use."""
     folder = resource_path("firmware") / "lib" / "tinykit" / "include" / "tinykit"
-    text = "\n".join(path.read_text() for path in sorted(folder.glob("*.h")))
+    headers = [path for path in sorted(folder.glob("*.h")) if path.name not in FRONTENDS]
+    text = "\n".join(path.read_text() for path in headers)
     text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
     bodies = re.findall(r"typedef struct \{[^}]*\}\s*\w+;", text)
     declared = re.findall(r"\}\s*(\w+);", "\n".join(bodies))

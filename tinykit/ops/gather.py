@@ -36,7 +36,7 @@ class Gather(Operator[GatherAttributes]):
     moves = True
     tflite = ("GATHER", "MIRROR_PAD", "RESIZE_NEAREST_NEIGHBOR", "TILE")
     note = "int8, constant indices, any axis, no batch dimensions; one gather for each axis"
-    golden = "TFLM; TILE tflite-runtime"
+    golden = "TFLM; TILE: TensorFlow Lite"
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         shape, (axis, indices) = graph[op.inputs[0]].shape, self._parts(op)
