@@ -121,7 +121,7 @@ def heatmap() -> Any:
     layers, x = keras.layers, keras.Input((12, 12, 3))
     y = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(x)
     y = layers.Conv2D(8, 3, padding="same", activation="relu")(layers.UpSampling2D()(y))
-    return keras.Model(x, layers.Flatten()(layers.Conv2D(2, 1, activation="sigmoid")(y)))
+    return keras.Model(x, layers.Conv2D(2, 1, activation="sigmoid")(y))
 
 
 def detection() -> Any:
@@ -148,7 +148,7 @@ ARCHITECTURES: dict[str, tuple[Callable[[], Any], str]] = {
     "transformer": (transformer, ""),
     "legendre_memory": (legendre_memory, ""),
     "siamese": (siamese, EMBEDS),
-    "heatmap": (heatmap, ""),
+    "heatmap": (heatmap, SQUARED),
     "detection": (detection, ""),
 }
 
