@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from bench.measuring.failure import failed
 from bench.personalization import EXAMPLE, PLANS, Interval, print_table
 from tinykit.errors import TinykitError
 from tinykit.training.plan import Plan, Replay
@@ -173,8 +174,7 @@ def main() -> int:
                 if done % len(arguments.subjects) == 0:
                     progress.print(f"{done} of {len(jobs)} runs")
     except TinykitError as error:
-        progress.print(f"error: {error.message}", markup=False)
-        return error.exit_code
+        return failed(error)
     if arguments.json:
         print(json.dumps([asdict(r) for r in runs], indent=1))
         return 0

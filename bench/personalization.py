@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from bench.measuring.failure import failed
 from tinykit.errors import TinykitError
 from tinykit.resources import resource_path
 from tinykit.training.plan import Plan
@@ -299,8 +300,7 @@ def main() -> int:
                 if done % len(arguments.subjects) == 0:
                     progress.print(f"{done} of {len(jobs)} runs")
     except TinykitError as error:
-        progress.print(f"error: {error.message}", markup=False)
-        return error.exit_code
+        return failed(error)
     if arguments.json:
         print(json.dumps(summarise(runs), indent=1))
     elif arguments.validate:
