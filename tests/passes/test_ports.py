@@ -71,7 +71,7 @@ def test_blocks_of_bytes_equal_tflm(path: Path, tmp_path: Path) -> None:
     header = (tmp_path / "c" / "detector.h").read_text()
     assert "#define DETECTOR_INPUT_1_OFFSET 32\n" in header
     assert "#define DETECTOR_OUTPUT_1_OFFSET 5\n" in header
-    host = HostModel(tmp_path / "c", sanitize=False)
+    host = HostModel(tmp_path / "c")
     for _ in range(20):
         image = RANDOM.integers(-128, 128, (1, 4, 4, 2)).astype(np.int8)
         depth = RANDOM.integers(0, 256, (1, 4, 4, 2)).astype(np.uint8)

@@ -20,8 +20,9 @@ def runtime_dir() -> Path:
     return resource_path("firmware") / "lib" / "tinykit"
 
 
+@cache
 def runtime_digest() -> str:
-    """Of every header and source."""
+    """Of every header and source; read once in a process."""
     digest = hashlib.sha256()
     for path in sorted(runtime_dir().rglob("*.[ch]")):
         digest.update(path.name.encode())
