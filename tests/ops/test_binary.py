@@ -28,8 +28,12 @@ Quant = tuple[float, int]
 def draw(random: np.random.Generator, builtin: str) -> tuple[Quant, Quant, Quant]:
     """Scales over four decades, an output that is filled, clipped or hardly used; any zeros."""
     a, b = (float(np.float32(10.0 ** random.uniform(-3, 1))) for _ in "ab")
-    usual = {"MUL": 60 * a * b, "SQUARED_DIFFERENCE": 60 * max(a, b) ** 2, "PRELU": a}
-    y = float(np.float32(usual.get(builtin, max(a, b)) * random.choice([0.1, 1, 1, 2, 30])))
+    if random.integers(4) == 0:  # odd codes fall right between two others
+        halves = {"MUL": a * b, "SQUARED_DIFFERENCE": max(a, b) ** 2}
+        y = float(np.float32(halves.get(builtin, max(a, b)) / random.choice([0.5, 1.5, 2.5])))
+    else:
+        usual = {"MUL": 60 * a * b, "SQUARED_DIFFERENCE": 60 * max(a, b) ** 2, "PRELU": a}
+        y = float(np.float32(usual.get(builtin, max(a, b)) * random.choice([0.1, 1, 1, 2, 30])))
     zeros = [int(random.choice([-128, 127, 0, random.integers(-128, 128)])) for _ in "aby"]
     if builtin in ("MINIMUM", "MAXIMUM"):
         a, b, y = a, a, a

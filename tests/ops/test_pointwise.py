@@ -55,8 +55,8 @@ def draw(builtin: str, random: np.random.Generator) -> tuple[Quant, Quant, dict[
         options["Alpha"] = float(np.float32(random.choice([0.1, 0.3, -0.5, random.uniform(-2, 2)])))
     if builtin == "GELU":
         options["Approximate"] = int(random.integers(2))
-    if random.integers(4) == 0:
-        scales[1] = scales[0]
+    if random.integers(3) == 0:  # alike, or so that odd codes fall right between two others
+        scales[1] = scales[0] / random.choice(np.float32([1, 1.5, 0.5, 0.75]))
     if builtin == "HARD_SWISH":
         scales[1] = np.float32(scales[0] * 2.0 ** random.uniform(-6.9, 7.9))
     y = FIXED.get(builtin, (float(scales[1]), zeros[1]))

@@ -14,6 +14,7 @@ from tinykit.ir import Array
 
 Draw = st.DrawFn
 ACTIVATIONS = st.sampled_from([0, 0, 1, 2, 3])
+HALVES = (0.4, 2 / 3, 2.0)  # 1 / 2.5, 1 / 1.5, 1 / 0.5
 SMALLEST_CLAMPED = 1e-8  # below this scale TFLM refuses clamps: 6 / scale leaves int32
 INT32 = np.iinfo(np.int32)
 
@@ -33,7 +34,10 @@ class Current:
 
 @st.composite
 def scales(draw: Draw, low: float = 1e-4, high: float = 10.0) -> float:
-    """Log-uniform; exactly what float32 holds."""
+    """Log-uniform, or such a ratio that odd codes fall right between two others; exactly what
+    float32 holds."""
+    if low < HALVES[0] and HALVES[-1] < high and draw(st.booleans()):
+        return float(np.float32(draw(st.sampled_from(HALVES))))
     exponent = draw(st.floats(np.log2(low), np.log2(high)))
     return float(np.float32(2.0**exponent))
 

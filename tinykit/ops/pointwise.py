@@ -88,12 +88,11 @@ def leaky_relu_table(x: Quantization, y: Quantization, alpha: float) -> Array:
     """TFLM makes an integer of a multiplier m by truncating m + 1/2: a negative one comes out one
     nearer to 0 than rounded."""
     codes = CODES - x.zero_point0
-    slope = float(F(F(x.scale0) * F(alpha)) / F(y.scale0))
-    identity = float(F(x.scale0) / F(y.scale0))
+    slope = x.scale0 * alpha / y.scale0
     multiplier, shift = quantize_multiplier(slope)
     multiplier += slope < 0
     below = multiply_by_quantized_multiplier(codes, np.array(multiplier), np.array(shift))
-    scaled = np.where(codes >= 0, rescaled(codes, identity), below)
+    scaled = np.where(codes >= 0, rescaled(codes, x.scale0 / y.scale0), below)
     return int8(scaled + y.zero_point0)
 
 
@@ -131,7 +130,7 @@ def hard_swish_table(x: Quantization, y: Quantization, alpha: float) -> Array:
 def abs_table(x: Quantization, y: Quantization, alpha: float) -> Array:
     codes = np.abs(CODES - x.zero_point0)
     if x.scale0 != y.scale0:
-        codes = rescaled(codes, float(F(x.scale0) / F(y.scale0)))
+        codes = rescaled(codes, x.scale0 / y.scale0)
     return int8(codes + y.zero_point0)
 
 

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 def multiplier(graph: Graph, op: Op) -> tuple[int, int]:
-    """(multiplier, shift): the ratio of the scales in float32 (CalculateReluOpData)."""
+    """(multiplier, shift): the ratio of the scales in float64 (CalculateReluOpData)."""
     x, y = graph[op.inputs[0]].quant, graph[op.outputs[0]].quant
-    return quantize_multiplier(float(np.float32(x.scale0) / np.float32(y.scale0)))
+    return quantize_multiplier(x.scale0 / y.scale0)
 
 
 @dataclass(frozen=True)
