@@ -25,9 +25,13 @@ class ArmTraining(ArmKernels):
     def op_result(
         self, graph: Graph, op: Op, values: dict[str, Array], step: Step
     ) -> tuple[list[Array], int]:
-        """Outputs and updated parameters of one op, and the values that saturated."""
+        """Outputs and updated parameters of one op, and the values that saturated; the same where
+        the output lies on an input, if it may."""
         first, second = (self._op(graph, op, values, step, filler) for filler in (0x00, 0xA5))
         assert first == second, f"{op.kind} reads outside its data"
+        over = operator(op.kind).overwrites(graph, op)
+        if over is not None:
+            assert self._op(graph, op, values, step, 0, over) == first, f"{op.kind} in place"
         names = (*op.outputs, *op.updates)
         results = [
             graph[name].restored(np.frombuffer(data, np.dtype(graph[name].dtype)))
@@ -36,15 +40,29 @@ class ArmTraining(ArmKernels):
         return results, first[1]
 
     def _op(
-        self, graph: Graph, op: Op, values: dict[str, Array], step: Step, filler: int
+        self,
+        graph: Graph,
+        op: Op,
+        values: dict[str, Array],
+        step: Step,
+        filler: int,
+        over: int | None = None,
     ) -> tuple[list[bytes], int]:
         self.image = image = MemoryImage(DATA, SIZE, filler)
+        overwritten = None if over is None else op.inputs[over]
         places = {
-            name: image.place(graph[name].stored(value).tobytes(), writable=name in op.updates)
+            name: image.place(
+                graph[name].stored(value).tobytes(),
+                writable=name in op.updates or name == overwritten,
+            )
             for name, value in values.items()
         }
         for name in op.outputs:
-            places[name] = image.place(b"\x55" * graph[name].bytes, writable=True)
+            places[name] = (
+                image.place(b"\x55" * graph[name].bytes, writable=True)
+                if overwritten is None
+                else places[overwritten]
+            )
         trainer = bytes(TRAINER(**trainer_fields(step)))
         places["$trainer"] = image.place(trainer, writable=True)
         for call in operator(op.kind).lower(graph, op):

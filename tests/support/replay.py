@@ -20,8 +20,12 @@ from tinykit.schedule.facts import scratch_name, sums_name
 
 # The other kernels whose headers allow the result to lie exactly on the first input.
 EXACTLY_ON_INPUT = frozenset(
-    {"softmax", "activation_grad", "channel_scale", "gradient_add", "lookup_grad"}
-)
+    {
+        "softmax", "activation_grad", "channel_scale", "gradient_add", "lookup_grad",
+        "depthwise_input_grad",
+    }
+)  # fmt: skip
+OF_ONE_SHAPE = frozenset({"depthwise_input_grad"})  # where the two have one
 VIEWS = frozenset({"reshape"})
 FOLDS = frozenset({"mean", "average_pool2d"})
 NOTHING = -1
@@ -214,7 +218,9 @@ def layer(arena: Arena, op: Op) -> None:
 
 def same_place(arena: Arena, op: Op) -> bool:
     a, b = arena.span(op.inputs[0]), arena.span(op.outputs[0])
-    return a.start == b.start and b.stop <= a.stop
+    shapes = [arena.program.graph[name].shape for name in (op.inputs[0], op.outputs[0])]
+    fits = shapes[0] == shapes[1] or op.kind not in OF_ONE_SHAPE
+    return fits and a.start == b.start and b.stop <= a.stop
 
 
 def finish(arena: Arena, op: Op, inputs: list[str], scratch: slice) -> None:

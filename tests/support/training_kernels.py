@@ -82,8 +82,16 @@ class OpRunner:
     def __init__(self, library: Path) -> None:
         self.library = ctypes.CDLL(str(library))
 
-    def run(self, graph: Graph, op: Op, values: dict[str, Array], special: dict[str, Any]) -> None:
-        """Adds the op's outputs to `values` and changes what it updates, in place."""
+    def run(
+        self,
+        graph: Graph,
+        op: Op,
+        values: dict[str, Array],
+        special: dict[str, Any],
+        over: int | None = None,
+    ) -> None:
+        """Adds the op's outputs to `values` and changes what it updates, in place; the first output
+        over the input at position `over`, if one is given."""
         rule = operator(op.kind)
         if rule.alias:
             shape = graph[op.outputs[0]].shape
@@ -91,6 +99,10 @@ class OpRunner:
             return
         for name in op.outputs:
             values[name] = np.full(graph[name].shape, 0x55, np.dtype(graph[name].dtype))
+        if over is not None:
+            (output,), memory = op.outputs, values[op.inputs[over]].view(np.uint8).ravel()
+            memory = memory[: graph[output].bytes].view(np.dtype(graph[output].dtype))
+            values[output] = memory.reshape(graph[output].shape)
         for call in rule.lower(graph, op):
             self.call(call, values, special)
 
@@ -111,10 +123,22 @@ class OpRunner:
     def op_result(
         self, graph: Graph, op: Op, values: dict[str, Array], step: Step
     ) -> tuple[list[Array], int]:
-        """Outputs and updated parameters of one op, and the values that saturated."""
+        """Outputs and updated parameters of one op, and the values that saturated; the same where
+        the output lies on an input, if it may."""
+        over = operator(op.kind).overwrites(graph, op)
+        found = self._op_result(graph, op, values, step)
+        if over is not None:
+            again, saturations = self._op_result(graph, op, values, step, over)
+            np.testing.assert_array_equal(again[0], found[0][0], f"{op.kind} in place")
+            assert saturations == found[1]
+        return found
+
+    def _op_result(
+        self, graph: Graph, op: Op, values: dict[str, Array], step: Step, over: int | None = None
+    ) -> tuple[list[Array], int]:
         values = {name: graph[name].stored(value).copy() for name, value in values.items()}
         trainer = TRAINER(**trainer_fields(step))
-        self.run(graph, op, values, {"$trainer": trainer})
+        self.run(graph, op, values, {"$trainer": trainer}, over)
         names = (*op.outputs, *op.updates)
         return [graph[name].restored(values[name]) for name in names], trainer.saturations
 

@@ -110,6 +110,11 @@ class Operator(abc.ABC, Generic[A]):
         """
         return self.flow
 
+    def overwrites(self, graph: Graph, op: Op) -> int | None:
+        """The position of the input, of which nothing else is needed any more, that output 0 may
+        be written over."""
+        return self.in_place
+
     def monotone(self, graph: Graph, op: Op) -> bool:
         """Whether no output element falls when input elements rise."""
         return False

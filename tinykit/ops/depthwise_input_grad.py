@@ -2,6 +2,7 @@
 
 Inputs: gradient int16 [1, OH, OW, C*M], weights [1, KH, KW, K], rest [1, KH, KW, C*M-K] or absent.
 Output: gradient int16 [1, H, W, C].  A channel's weight scale multiplies its finished sum.
+Where both have one shape, the output may lie on the input.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ class DepthwiseInputGrad(Operator[InputGradAttributes]):
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         return (self.attributes(op).shape,)
+
+    def overwrites(self, graph: Graph, op: Op) -> int | None:
+        return 0 if graph[op.inputs[0]].shape == graph[op.outputs[0]].shape else None
 
     def _shift(self, graph: Graph, op: Op) -> int:
         exponent = graph[op.inputs[0]].quant.exponent - MULTIPLIER_BITS
@@ -93,7 +97,10 @@ class DepthwiseInputGrad(Operator[InputGradAttributes]):
         }
         arguments = (gradient.name, result.name, "$scratch", "$trainer")
         struct = Struct("tk_depthwise_input_grad", fields)
-        scratch = (outputs + 1) // 2 * 4 + max(4 * outputs + 8 * taps, planes)
+        pixels = 4 * outputs + 8 * taps
+        if self.overwrites(graph, op) is not None:
+            pixels += 8 * math.prod(attributes.output_size)
+        scratch = (outputs + 1) // 2 * 4 + max(pixels, planes)
         return (Call("tk_depthwise_input_grad_s16", struct, arguments, scratch),)
 
 

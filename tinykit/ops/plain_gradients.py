@@ -81,6 +81,9 @@ class _InputGrad:
 
     suffix: Suffix
 
+    def overwrites(self, graph: Graph, op: Op) -> int | None:
+        return None
+
     def _sums_shift(self, graph: Graph, op: Op) -> int:
         """Right shift from sums of gradient * m * weight."""
         assert isinstance(op.attributes, InputGradAttributes)

@@ -128,7 +128,7 @@ class Facts:
     def overwritten(self, index: int) -> str | None:
         """The input that op `index`, run by itself, writes its first output over."""
         op = self.graph.ops[index]
-        position = operator(op.kind).in_place
+        position = operator(op.kind).overwrites(self.graph, op)
         if position is None or operator(op.kind).alias or not op.outputs:
             return None
         root = self.root.get(op.inputs[position])

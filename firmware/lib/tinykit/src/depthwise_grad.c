@@ -6,16 +6,18 @@
 #include "simd.h"
 #include "taps.h"
 
+#define BLOCK 4 /* channels at a time where the result lies on the gradient */
+
 /* One weight tap through which an output pixel sees the input pixel: offsets of the output pixel's
  * first gradient, and the tap's number. */
 typedef struct {
     int32_t gradient, tap;
 } seen;
 
-/* Lists the outputs that see input pixel (y, x). */
-static int32_t list_taps(const tk_depthwise_input_grad *conv, int32_t y, int32_t x, seen *list) {
+/* Lists the outputs that see input pixel (y, x); `step` gradients from pixel to pixel. */
+static int32_t list_taps(const tk_depthwise_input_grad *conv, int32_t step, int32_t y, int32_t x,
+                         seen *list) {
     const tk_axis rows = TK_ROWS(conv->window), columns = TK_COLUMNS(conv->window);
-    const int32_t outputs = conv->channels * conv->depth_multiplier;
     int32_t count = 0;
     for (int32_t ky = 0; ky < rows.kernel; ky++) {
         const int32_t oy = tk_output_of(&rows, y, ky);
@@ -23,7 +25,7 @@ static int32_t list_taps(const tk_depthwise_input_grad *conv, int32_t y, int32_t
             const int32_t ox = tk_output_of(&columns, x, kx);
             if (ox >= 0) {
                 list[count++] =
-                    (seen){(oy * columns.output + ox) * outputs, ky * columns.kernel + kx};
+                    (seen){(oy * columns.output + ox) * step, ky * columns.kernel + kx};
             }
         }
     }
@@ -51,35 +53,36 @@ static int32_t sum_1(const int16_t *gradient, const int8_t *weights, int32_t ste
     return sum;
 }
 
-/* The sums of output channels [o, end) of a pixel. */
+/* The sums of output channels [o, end) of a pixel; `gradient` is the first one's. */
 static void pixel_sums(const tk_depthwise_input_grad *conv, const int16_t *gradient,
                        const seen *list, int32_t count, int32_t o, int32_t end, int32_t *sums) {
     const int32_t outputs = conv->channels * conv->depth_multiplier;
-    const int32_t split = conv->split;
+    const int32_t split = conv->split, first = o;
     while (o < end) {
         const int8_t *weights = o < split ? conv->weights + o : conv->weights_rest + o - split;
         const int32_t step = o < split ? split : outputs - split;
         const int32_t last = o < split ? tk_min(split, end) : end;
         for (; o + 4 <= last; o += 4, weights += 4) {
-            sums_4(gradient + o, weights, step, list, count, sums + o);
+            sums_4(gradient + o - first, weights, step, list, count, sums + o);
         }
         for (; o < last; o++, weights++) {
-            sums[o] = sum_1(gradient + o, weights, step, list, count);
+            sums[o] = sum_1(gradient + o - first, weights, step, list, count);
         }
     }
 }
 
-/* Input channels [from, end), pixel by pixel.  scratch: 4 * O + 8 * KH * KW bytes. */
+/* Input channels [from, end), pixel by pixel, from gradients whose first channel is that of `from`,
+ * `step` from pixel to pixel.  scratch: 4 * O + 8 * KH * KW bytes. */
 static void pixels(const tk_depthwise_input_grad *conv, const int16_t *multipliers,
-                   const int16_t *gradient, int32_t from, int32_t end, int16_t *result,
-                   int32_t *scratch, uint32_t *saturations) {
+                   const int16_t *gradient, int32_t step, int32_t from, int32_t end,
+                   int16_t *result, int32_t *scratch, uint32_t *saturations) {
     const tk_window *w = conv->window;
     const int32_t depth = conv->depth_multiplier;
     int32_t *sums = scratch;
     seen *list = (seen *)(void *)(scratch + conv->channels * depth);
     for (int32_t y = 0; y < w->input_height; y++) {
         for (int32_t x = 0; x < w->input_width; x++, result += conv->channels) {
-            const int32_t count = list_taps(conv, y, x, list);
+            const int32_t count = list_taps(conv, step, y, x, list);
             pixel_sums(conv, gradient, list, count, from * depth, end * depth, sums);
             for (int32_t c = from; c < end; c++) {
                 int64_t acc = 0;
@@ -89,6 +92,27 @@ static void pixels(const tk_depthwise_input_grad *conv, const int16_t *multiplie
                 result[c] = tk_to_gradient(acc, conv->shift, saturations);
             }
         }
+    }
+}
+
+/* Input channels [from, C), each of which made one output channel, over their gradients: from a copy
+ * of some channels at a time.  scratch: 8 * OH * OW bytes more than `pixels` takes. */
+static void pixels_in_place(const tk_depthwise_input_grad *conv, const int16_t *multipliers,
+                            int32_t from, int16_t *gradient, int32_t *scratch,
+                            uint32_t *saturations) {
+    const tk_window *w = conv->window;
+    const int32_t channels = conv->channels, taps = w->kernel_height * w->kernel_width;
+    int16_t *const copy = (int16_t *)(void *)(scratch + channels + 2 * taps);
+    for (int32_t n; from < channels; from += n) {
+        n = tk_min(BLOCK, channels - from);
+        const int16_t *pixel = gradient + from;
+        int16_t *to = copy;
+        for (int32_t i = 0; i < w->output_height * w->output_width; i++, pixel += channels) {
+            for (int32_t k = 0; k < n; k++) {
+                *to++ = pixel[k];
+            }
+        }
+        pixels(conv, multipliers, copy, n, from, from + n, gradient, scratch, saturations);
     }
 }
 
@@ -115,9 +139,12 @@ void tk_depthwise_input_grad_s16(const tk_depthwise_input_grad *conv, const int1
         from = outputs;
     }
 #endif
-    if (from < outputs) {
-        pixels(conv, multipliers, gradient, from / conv->depth_multiplier, conv->channels, result,
-               (int32_t *)(void *)rest, &trainer->saturations);
+    if (gradient == result) {
+        pixels_in_place(conv, multipliers, from, result, (int32_t *)(void *)rest,
+                        &trainer->saturations);
+    } else if (from < outputs) {
+        pixels(conv, multipliers, gradient + from, outputs, from / conv->depth_multiplier,
+               conv->channels, result, (int32_t *)(void *)rest, &trainer->saturations);
     }
 }
 

@@ -120,9 +120,10 @@ static int32_t rows_from(const tk_window *w, int32_t first) {
     return (w->kernel_height - first + w->stride_height - 1) / w->stride_height;
 }
 
-/* All rows of four channels, of which the first `known` were done before. */
+/* All rows of four channels, of which the first `known` were done before; written again, to the
+ * same values, unless `keep`. */
 static void four_channels(const tk_depthwise_input_grad *conv, const layout *plane,
-                          tk_gradient_row *row, int32_t known, uint32_t *saturations) {
+                          tk_gradient_row *row, int32_t known, int keep, uint32_t *saturations) {
     const tk_window *w = conv->window;
     const int16_t *planes = row->planes;
     const uint32_t *words = row->words;
@@ -137,7 +138,7 @@ static void four_channels(const tk_depthwise_input_grad *conv, const layout *pla
         row->words = words + before * row_words;
         row->words_bytes = rows_from(w, first) * row_words * 4;
 #if defined(__thumb2__)
-        if (row->words_bytes == 0 || tk_gradient_row_4(row))
+        if (row->words_bytes == 0 || (keep && known > 0) || tk_gradient_row_4(row))
 #endif
         {
             row_plain(row, known, saturations);
@@ -176,7 +177,7 @@ void tk_gradient_planes(const tk_depthwise_input_grad *conv, const int16_t *mult
         row.output = result + first + c;
         turned_words(weights + c, count, w, (uint32_t *)(void *)(scratch + 4 * plane.size));
         fill(scratch, &plane, conv, gradient + first + c);
-        four_channels(conv, &plane, &row, done - c, saturations);
+        four_channels(conv, &plane, &row, done - c, gradient == result, saturations);
         done = c + 4;
     }
 }

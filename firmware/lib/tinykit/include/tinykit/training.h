@@ -377,8 +377,9 @@ void tk_conv2d_update_s16(const tk_conv2d_update *conv, const int16_t *gradient,
 void tk_conv2d_update_state_s16(const tk_conv2d_update *conv, const int16_t *gradient,
                                 const int8_t *x, int16_t *scratch, tk_trainer *trainer);
 
-/* m multiplies the finished sum.  scratch, in bytes: 2 * up2(O), and 8 * KH * KW + 4 * O or, with
- * planes, what gradient_planes.h needs, if that is more. */
+/* m multiplies the finished sum.  The result may lie exactly on the gradient where both have one
+ * shape.  scratch, in bytes: 2 * up2(O), and 8 * KH * KW + 4 * O, with 8 * OH * OW more where the
+ * shapes are one; or, with planes, what gradient_planes.h needs, if that is more. */
 typedef struct {
     const tk_window *window;
     const int8_t *weights;
