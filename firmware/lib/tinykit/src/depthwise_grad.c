@@ -24,8 +24,7 @@ static int32_t list_taps(const tk_depthwise_input_grad *conv, int32_t step, int3
         for (int32_t kx = 0; oy >= 0 && kx < columns.kernel; kx++) {
             const int32_t ox = tk_output_of(&columns, x, kx);
             if (ox >= 0) {
-                list[count++] =
-                    (seen){(oy * columns.output + ox) * step, ky * columns.kernel + kx};
+                list[count++] = (seen){(oy * columns.output + ox) * step, ky * columns.kernel + kx};
             }
         }
     }
@@ -95,8 +94,8 @@ static void pixels(const tk_depthwise_input_grad *conv, const int16_t *multiplie
     }
 }
 
-/* Input channels [from, C), each of which made one output channel, over their gradients: from a copy
- * of some channels at a time.  scratch: 8 * OH * OW bytes more than `pixels` takes. */
+/* Input channels [from, C), each of which made one output channel, over their gradients: from a
+ * copy of some channels at a time.  scratch: 8 * OH * OW bytes more than `pixels` takes. */
 static void pixels_in_place(const tk_depthwise_input_grad *conv, const int16_t *multipliers,
                             int32_t from, int16_t *gradient, int32_t *scratch,
                             uint32_t *saturations) {
