@@ -15,6 +15,7 @@ from tinykit.ir import Array
 Draw = st.DrawFn
 ACTIVATIONS = st.sampled_from([0, 0, 1, 2, 3])
 HALVES = (0.4, 2 / 3, 2.0)  # 1 / 2.5, 1 / 1.5, 1 / 0.5
+MOST_CHANNELS = 65535  # that a layer's descriptor holds
 SMALLEST_CLAMPED = 1e-8  # below this scale TFLM refuses clamps: 6 / scale leaves int32
 INT32 = np.iinfo(np.int32)
 
@@ -162,6 +163,7 @@ def fully_connected(draw: Draw, now: Current) -> None:
     outputs = draw(CHANNELS)
     keep = draw(st.booleans())
     flatten = not keep and len(now.shape) > 2 and draw(st.booleans())
+    flatten &= int(np.prod(now.shape)) <= MOST_CHANNELS
     channels = int(np.prod(now.shape)) if flatten else now.shape[-1]
     rows = int(np.prod(now.shape)) // channels
     weights, bias, scale, zero = _weights(draw, now, (outputs, channels), 0, channels)
@@ -418,6 +420,7 @@ def models(
             and (len(now.shape) > 1 or r is not mean)
             and (now.scale > SMALLEST_CLAMPED or r not in (relu, relu6))
             and (now.shape[-1] < 500 or r is not softmax)  # TFLM aborts when a sum exceeds 511
+            and (now.shape[-1] <= MOST_CHANNELS or r is not fully_connected)
             and (now.shape[0] == 1 or r in SHAPELESS)
         ]  # fmt: skip
         if not possible or not now.shape:
