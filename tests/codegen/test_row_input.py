@@ -14,11 +14,17 @@ from tests.support.networks import Network
 from tests.support.streamed import FLAGS, runtime_objects
 from tinykit.boards import load_board
 from tinykit.build import build_firmware
-from tinykit.codegen import Manifest, generate
+from tinykit.codegen import Compiled, Manifest, generate, write
 from tinykit.codegen.shared import write_shared_arena
 from tinykit.errors import BuildError, PlanError, UsageError
 from tinykit.host import HostModel
 from tinykit.importers import load_model
+from tinykit.schedule.choice import Cut
+from tinykit.schedule.facts import Facts
+from tinykit.schedule.lives import lives
+from tinykit.schedule.parameters import parameter_block
+from tinykit.schedule.planner import assemble
+from tinykit.schedule.segments import stream
 from tinykit.training.plan import Plan, Update
 
 needs_gcc = pytest.mark.skipif(not shutil.which("gcc"), reason="gcc is not installed")
@@ -51,6 +57,50 @@ def test_init_begins_a_new_input(tmp_path: Path) -> None:
     host._function("row")()
     host.reset()
     np.testing.assert_array_equal(host.infer(x), expected)
+
+
+STEPS = """
+#include <stdio.h>
+#include <string.h>
+#include "model.c"
+int32_t tk_trace_last;
+uint32_t tk_trace_crc;
+void tk_trace_point(int32_t op, const void *data, size_t bytes)
+{
+    (void)data;
+    (void)bytes;
+    printf("%d ", (int)op);
+}
+int main(void)
+{
+    model_init();
+    do {
+        printf("-1 ");
+        memset(model_input_row(), 0, MODEL_INPUT_ROW_BYTES);
+    } while (model_row() == NULL);
+    return 0;
+}
+"""
+
+
+@needs_gcc
+@pytest.mark.parametrize("top", [0, 2, 5])
+def test_c_takes_the_steps_of_the_schedule(top: int, tmp_path: Path) -> None:
+    """Rows of the output that are made of padding alone as well: the first input row is there."""
+    net = Network((1, 6, 4, 2))
+    padded = net.pad("x", [(0, 0), (top, 1), (1, 1), (0, 0)])
+    output = net.conv(net.conv(padded, 3, padding="valid"), 2, (1, 1), stride=(2, 2))
+    graph = net.graph(output)
+    facts = Facts(graph, input_rows=True)
+    segment = stream(facts, 0, len(graph.ops) - 1)
+    program = assemble(facts, Cut((segment,), lives(facts, segment).peak(), 0))
+    write(Compiled("model", program, None, parameter_block(graph), None), tmp_path)
+    (tmp_path / "main.c").write_text(STEPS)
+    objects = [path for path in map(str, runtime_objects()) if not path.endswith("/trace.o")]
+    command = ["gcc", *FLAGS, "-DTK_TRACE=1", str(tmp_path / "main.c"), *objects]
+    subprocess.run([*command, "-o", str(tmp_path / "main")], check=True)
+    result = subprocess.run([str(tmp_path / "main")], capture_output=True, check=True)
+    assert list(map(int, result.stdout.split())) == segment.steps.tolist()
 
 
 def test_what_cannot_work_is_refused(tmp_path: Path) -> None:

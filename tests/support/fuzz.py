@@ -63,10 +63,10 @@ static void {run}(void) {{
 """
 BY_ROWS = """
 static void {run}(void) {{
-    poison_now = NULL;
     {name}_init();
     for (int turn = 0; turn < {turns}; turn++) {{
         const int8_t *output = NULL;
+        poison_begin(&{name}_poison, {name}_arena);
         while (output == NULL) {{
             take({name}_input_row(), {upper}_INPUT_ROW_BYTES);
             output = {name}_row();
@@ -230,9 +230,7 @@ def build(found: Sequence[Case], folder: Path) -> None:
         compiled = Compiled(case.name, case.program, None, block, None)
         text = BY_ROWS if write(compiled, folder).input_rows else WHOLE
         upper, turns = case.name.upper(), len(case.inputs)
-        # not by rows: C takes the first one before rows of padding alone, the replay after them
-        if text is WHOLE:
-            functions.append(plan_text(f"{case.name}_poison", case.program))
+        functions.append(plan_text(f"{case.name}_poison", case.program))
         functions.append(text.format(run=f"run_{case.name}", name=case.name, upper=upper,
                                      turns=turns))  # fmt: skip
     main = MAIN.format(

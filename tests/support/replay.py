@@ -311,7 +311,8 @@ def fold(arena: Arena, op: Op, row: int, total: int) -> None:
 
 
 def stream(arena: Arena, ops: tuple[Op, ...], arrives: bool) -> None:
-    """The generated loop; between its steps rows of the input may arrive."""
+    """The generated loop; where rows of the input arrive, the first does so before all steps, and
+    each other one when no step can run."""
     graph, program = arena.program.graph, arena.program
     makers = {op.outputs[0]: i for i, op in enumerate(ops)}
     done, made = [0] * len(ops), [0] * len(ops)
@@ -339,6 +340,8 @@ def stream(arena: Arena, ops: tuple[Op, ...], arrives: bool) -> None:
     while True:
         arena.now += 1
         index = next((i for i in range(len(ops) - 1, -1, -1) if ready(i)), None)
+        if arrived == 0:
+            index = None
         if index is None and arrived is not None and arrived < arena.height(graph.inputs[0]):
             arena.write(graph.inputs[0], arrived)
             arrived += 1

@@ -78,7 +78,9 @@ def longer(facts: Facts, segment: Segment) -> Segment:
     """
     index = segment.last + 1
     form = form_of(facts, index)
-    before = np.zeros(form.steps, np.int64)  # how many of the old steps each new one waits for
+    # How many of the old steps each new one waits for. The generated C runs nothing before it is
+    # given the first row of an input that arrives by rows, not even rows made of padding alone.
+    before = np.full(form.steps, int(SOURCE in segment.times), np.int64)
     for name in form.reads:
         maker = facts.maker[facts.root[name]]
         if maker in segment.times:
