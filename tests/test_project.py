@@ -85,9 +85,8 @@ class CountingClient:
 
     def train(self, sample: np.ndarray, label: int) -> object:
         self.labels.append(label)
-        return type(
-            "Step", (), {"prediction": 0, "loss": 1.0, "saturations": 0, "skipped": 0, "updated": 0}
-        )()
+        counts = dict.fromkeys(("saturations", "skipped", "updated", "rollbacks"), 0)
+        return type("Step", (), {"prediction": 0, "loss": 1.0, **counts})()
 
     def apply(self) -> None:
         self.applied += 1

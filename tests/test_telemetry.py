@@ -27,7 +27,7 @@ def said(learner: Learner, number: int) -> tuple[Step, Telemetry]:
     """What a device could say of a step: tensor i changed number + i times, by 512 in all."""
     trained = learner.manifest.trained
     changes = tuple(Change(number + i, 512, 40) for i in range(len(trained)))
-    step = Step(0, 2, HALF, number, 3 * number, 1, sum(change.updated for change in changes))
+    step = Step(0, 2, HALF, number, 3 * number, 1, sum(change.updated for change in changes), 4)
     return step, Telemetry(number, 3, 0, len(trained), changes)
 
 
@@ -74,7 +74,7 @@ def test_a_step_without_label_or_class_has_empty_cells(learner: Learner, tmp_pat
     step, telemetry = said(learner, 1)
     zeros = tuple(Change(0, 0, 0) for _ in telemetry.changes)
     with StepLog(tmp_path, learner.manifest) as log:
-        log.add(Step(0, -1, step.loss_bits, 1, 0, 0, 0), Telemetry(1, 0, 77, len(zeros), zeros))
+        log.add(Step(0, -1, step.loss_bits, 1, 0, 0, 0, 0), Telemetry(1, 0, 77, len(zeros), zeros))
     (row,) = rows(tmp_path)
     assert (row["label"], row["prediction"], row["cycles"], row["instructions"]) == (
         "",

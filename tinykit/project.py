@@ -323,9 +323,9 @@ class Project:
 
         latency: instructions of a training step at most, as the cost model estimates them.
         What was analysed and measured is kept in the build folder, so that a search that was
-        interrupted, or one with other budgets, goes on from there. Optimizer, loss and replay are
-        those of the project's plan. Raises TinykitError when the file exists, DoesNotFitError,
-        PlanError.
+        interrupted, or one with other budgets, goes on from there. Optimizer, loss, replay and
+        guard are those of the project's plan. Raises TinykitError when the file exists,
+        DoesNotFitError, PlanError.
         """
         from tinykit.training.kept import Kept
         from tinykit.training.plan import head_only
@@ -339,7 +339,7 @@ class Project:
         one = self._calibration(graph, given, 1)
 
         def replaying(plan: Plan) -> Plan:
-            return plan.model_copy(update={"replay": given.replay})
+            return plan.model_copy(update={"replay": given.replay, "guard": given.guard})
 
         def cost(plan: Plan) -> Cost:
             return self._cost(graph, plan, *one)

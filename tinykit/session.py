@@ -76,7 +76,8 @@ class TrainedStep:
     """What the device said of one step; prediction and loss are from before the update.
 
     label: None where the target is a vector or the input; the prediction then counts for nothing.
-    saturations, skipped: since the start; updated: weights and biases that this step changed.
+    saturations, skipped, rollbacks: since the start; updated: weights and biases that this step
+    changed.
     """
 
     label: int | None
@@ -85,6 +86,7 @@ class TrainedStep:
     saturations: int
     skipped: int
     updated: int
+    rollbacks: int = 0
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,7 @@ class Session:
                     step.saturations,
                     step.skipped,
                     step.updated,
+                    step.rollbacks,
                 )
             )
             if progress is not None:

@@ -17,9 +17,9 @@ from tinykit.link.messages import Step, Telemetry
 CSV = "steps.csv"
 COLUMNS = (
     "step", "label", "prediction", "loss", "saturated", "saturations", "skipped", "updated",
-    "cycles", "instructions",
+    "rollbacks", "cycles", "instructions",
 )  # fmt: skip
-GRAPHS = ("loss", "saturated", "saturations", "skipped", "updated", "cycles", "instructions")
+GRAPHS = tuple(name for name in COLUMNS if name not in ("step", "label", "prediction"))
 
 
 class StepLog:
@@ -90,6 +90,7 @@ class StepLog:
             "saturations": step.saturations,
             "skipped": step.skipped,
             "updated": step.updated,
+            "rollbacks": step.rollbacks,
             "cycles": telemetry.cycles or None,
             "instructions": instructions,
         }

@@ -10,7 +10,7 @@
 #ifndef TK_PROTOCOL_H
 #define TK_PROTOCOL_H
 
-#define TK_LINK_VERSION 2
+#define TK_LINK_VERSION 3
 
 /* Largest payload of one frame, in bytes: a multiple of 4, of 96 .. 4096. */
 #ifndef TK_LINK_PAYLOAD

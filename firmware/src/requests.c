@@ -103,9 +103,18 @@ static tk_link_reply hello(tk_link *link, uint32_t length) {
     return reading(44 + n);
 }
 
+static uint32_t rollbacks(void) {
+#if TK_MODEL_GUARDED
+    return tk_model_rollbacks();
+#else
+    return 0;
+#endif
+}
+
 static tk_link_reply counters(tk_link *link) {
     const uint32_t values[] = {link->step,   link->saturations, tk_board_stack_used(),
-                               link->cycles, link->dropped,     link->repeated};
+                               link->cycles, link->dropped,     link->repeated,
+                               rollbacks()};
     uint8_t *payload = tk_link_payload(link);
     for (uint32_t i = 0; i < sizeof values / sizeof values[0]; i++) {
         tk_put32(payload + 4 * i, values[i]);
@@ -217,12 +226,13 @@ static tk_link_reply train(tk_link *link, uint32_t length, bool again) {
     tk_put32(payload + 16, step.saturations);
     tk_put32(payload + 20, step.skipped);
     tk_put32(payload + 24, step.updated);
+    tk_put32(payload + 28, step.rollbacks);
     if (step.status == TK_OK) {
         link->step = step.step;
         link->saturations = step.saturations;
         link->saturated = step.saturated;
     }
-    tk_link_reply reply = done(28);
+    tk_link_reply reply = done(32);
     reply.status = step.status == TK_OK ? TK_LINK_OK : TK_LINK_MODEL;
     return reply;
 }

@@ -96,6 +96,7 @@ def write_scratch(
 #define TK_MODEL_IDENTITY {{{bytes_}}}
 #define TK_MODEL_TRAINS {int(trains)}
 #define TK_MODEL_LEARNS {int(trains and learns)}
+#define TK_MODEL_GUARDED {int(trains)}
 #define TK_MODEL_INPUT_BYTES {inputs}
 #define TK_MODEL_OUTPUT_BYTES {outputs}
 #define TK_MODEL_PARAMETER_BYTES {outputs * (4 + HIDDEN)}
@@ -118,6 +119,7 @@ const uint8_t *tk_model_parameters(void);
 size_t tk_model_save(uint8_t *out, size_t n);
 tk_status tk_model_load(const uint8_t *in, size_t n);
 tk_change tk_model_change(uint32_t tensor);
+uint32_t tk_model_rollbacks(void);
 """)
     return Scratch(directory, name, identity.hex(), inputs, outputs, trains)
 

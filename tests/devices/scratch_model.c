@@ -70,6 +70,10 @@ const int8_t *tk_model_infer(void) {
     return output;
 }
 
+uint32_t tk_model_rollbacks(void) {
+    return scratch_steps / 5;
+}
+
 tk_step tk_model_train(const tk_target *target) {
     tk_step step = {.status = TK_ERROR_ARGUMENT};
     if (target->label < 0 || target->label >= OUTPUTS) {
@@ -101,6 +105,7 @@ tk_step tk_model_train(const tk_target *target) {
     step.skipped = scratch_steps / 3;
     step.updated = OUTPUTS;
     step.saturated = scratch_steps % 2 == 0;
+    step.rollbacks = tk_model_rollbacks();
     return step;
 }
 

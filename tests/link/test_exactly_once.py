@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from tests.devices.wire import Device, Wire
 from tinykit.errors import LinkError
 from tinykit.link import Client
 from tinykit.link.frames import Frame, FrameReader, decode
-from tinykit.link.messages import Kind, Status
+from tinykit.link.messages import PROTOCOL_VERSION, Kind, Status
 
+VERSION = struct.pack("<H", PROTOCOL_VERSION)
 RANDOM = np.random.default_rng(8)
 SAMPLES = RANDOM.integers(-128, 128, (6, 700), dtype=np.int8)
 LABELS = RANDOM.integers(0, 10, 6)
@@ -117,8 +119,8 @@ def test_a_new_session_never_gets_an_old_reply(wire: Wire) -> None:
 
 
 def test_an_abandoned_session_can_not_act(device: Device) -> None:
-    (hello,) = device.ask(Frame(Kind.HELLO, 0, 1, 100, b"\2\0").encode())
-    (other,) = device.ask(Frame(Kind.HELLO, 0, 9, 200, b"\2\0").encode())
+    (hello,) = device.ask(Frame(Kind.HELLO, 0, 1, 100, VERSION).encode())
+    (other,) = device.ask(Frame(Kind.HELLO, 0, 9, 200, VERSION).encode())
     assert (hello.session, other.session) == (100, 200)
     (reply,) = device.ask(Frame(Kind.APPLY, 0, 2, 100, b"").encode())
     assert (reply.status, reply.session) == (Status.SESSION, 200)
@@ -211,7 +213,7 @@ def test_nothing_a_host_sends_breaks_the_device(device: Device, stream: list[byt
     """The program runs under sanitizers; it must still greet a new session afterwards."""
     data = b"".join(stream)
     session = next(SESSIONS)
-    hello = Frame(Kind.HELLO, 0, 1, session, b"\2\0")
+    hello = Frame(Kind.HELLO, 0, 1, session, VERSION)
     device.write(data + hello.encode())
     reader = FrameReader()
     for _ in range(200):

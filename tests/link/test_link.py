@@ -20,7 +20,7 @@ from tests.devices.wire import Device, Wire
 from tinykit.errors import LinkError, UsageError
 from tinykit.link import Client
 from tinykit.link.frames import Frame
-from tinykit.link.messages import Kind, Status
+from tinykit.link.messages import PROTOCOL_VERSION, Kind, Status
 
 Programs = Callable[..., Path]
 Models = Callable[..., Scratch]
@@ -69,6 +69,7 @@ def test_training_changes_parameters_and_reset_undoes_it(wire: Wire) -> None:
         counters = client.counters()
         assert (counters.step, counters.saturations) == (12, 6)
         assert (counters.stack_used, counters.cycles) == (123, 1000)
+        assert counters.rollbacks == steps[-1].rollbacks == 2  # a fifth of the steps
         client.reset()
         assert client.parameters() == first
         assert client.counters().step == 0
@@ -168,7 +169,7 @@ def test_another_version_of_the_link_is_refused_in_one_line(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tinykit.link.client.PROTOCOL_VERSION", 9)
-    with pytest.raises(LinkError, match="speaks version 2 of the link"):
+    with pytest.raises(LinkError, match=f"speaks version {PROTOCOL_VERSION} of the link"):
         connect(wire)
 
 

@@ -42,7 +42,7 @@ def test_accuracy_counts_per_class_and_names_the_confusion() -> None:
 
 
 def test_training_report_keeps_every_step_as_data_and_stretches_for_people() -> None:
-    steps = [TrainedStep(0, i % 2, 2.0 if i < 50 else 1.0, 3, 2, 7) for i in range(100)]
+    steps = [TrainedStep(0, i % 2, 2.0 if i < 50 else 1.0, 3, 2, 7, i // 10) for i in range(100)]
     report = training_report(steps, Accuracy((0,), (1,)), Accuracy((1,), (1,)))
     data = json.loads(json.dumps(report.data))
     assert len(data["steps"]) == 100
@@ -51,7 +51,7 @@ def test_training_report_keeps_every_step_as_data_and_stretches_for_people() -> 
     assert "1 to 5 " in text
     assert "2.0000" in text
     assert "1.0000" in text
-    assert "3 saturated gradients, 2 skipped" in text
+    assert "3 saturated gradients, 2 skipped; the guard went back 9 times" in text
     assert text.index("0.0 % (0 of 1") < text.index("100.0 % (1 of 1")
 
 

@@ -64,7 +64,8 @@ class Miscounting(HostModel):
 
 
 @pytest.mark.parametrize(
-    ("field", "what"), [("updated", "updated weights"), ("skipped", "skipped steps")]
+    ("field", "what"),
+    [("updated", "updated weights"), ("skipped", "skipped steps"), ("rollbacks", "rollbacks")],
 )
 def test_verification_compares_what_steps_skip_and_change(
     field: str, what: str, learner: Learner, firmware: Firmware

@@ -60,7 +60,8 @@ PLANS: dict[str, str] = {
     "all": '[[update]]\nlayers = "all"\nbias = true\nweights = 1.0\n',
     "some": '[[update]]\nlayers = "last 3"\nbias = true\n'
     '[[update]]\nlayers = "head"\nbias = true\nweights = 1.0\n',
-    "replay": '[replay]\nsamples = 4\n[[update]]\nlayers = "all"\nbias = true\nweights = 1.0\n',
+    "replay": "[guard]\n[replay]\nsamples = 4\n"
+    '[[update]]\nlayers = "all"\nbias = true\nweights = 1.0\n',
 }
 
 
@@ -101,7 +102,7 @@ def shared_models() -> list[Path]:
 
 def make_probes(models: Sequence[Path], folder: Path) -> list[Probe]:
     """Every model, inferring and training: the first a little, the others everything; two of
-    them also keep samples."""
+    them also keep samples, under a guard."""
     probes = []
     for index, model in enumerate(models):
         graph = load_model(model)

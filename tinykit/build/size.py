@@ -23,7 +23,7 @@ MemoryName = Literal["sram", "flash"]
 
 # The order in which reports list them. The first of each memory are exact before compiling.
 EXACT: dict[MemoryName, tuple[str, ...]] = {
-    "sram": ("arena", "parameters", "state", "replay"),
+    "sram": ("arena", "parameters", "state", "replay", "guard"),
     "flash": ("weights", "biases", "tables", "initial parameters"),
 }
 CODE = ("generated code", "kernels", "firmware", "board support", "compiler library", "padding")

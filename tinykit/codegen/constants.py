@@ -21,7 +21,7 @@ TAKEN = frozenset({
     "save", "load", "target", "features", "train_features", "learn", "replay", "step",
     "remember", "arena", "counts", "block", "trainer", "optimizer", "identity", "initial",
     "initial_state", "state_block", "parameter_set", "trained_biases", "trained_weights",
-    "replay_block", "replay_set",
+    "replay_block", "replay_set", "guard", "rollback", "rollbacks", "guard_block", "guard_set",
 })  # fmt: skip
 
 

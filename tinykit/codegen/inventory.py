@@ -6,8 +6,10 @@ from dataclasses import asdict
 from typing import Literal
 
 import tinykit
+from tinykit.codegen import guard as guards
 from tinykit.codegen.manifest import (
     FORMAT,
+    Guards,
     Keeps,
     Manifest,
     ManifestOp,
@@ -83,6 +85,9 @@ def manifest(source: ModelSource) -> Manifest:
     kept = None if source.replay is None else source.replay.layout
     if kept is not None:
         sram["replay"] = 0
+    guard = source.guard
+    if guard is not None:
+        sram["guard"] = 0
     for item, size in symbols.values():
         (sram if item in sram else flash)[item] = (sram if item in sram else flash).get(
             item, 0
@@ -95,6 +100,9 @@ def manifest(source: ModelSource) -> Manifest:
         if kept.samples:
             calls += REPLAY_CALLS
             kernels |= set(KERNELS)
+    if guard is not None:
+        calls += guards.CALLS
+        kernels |= set(guards.KERNELS)
     macs = {"infer": _macs(compiled.infer)}
     if train is not None:
         macs["train"] = _macs(train)
@@ -151,6 +159,14 @@ def manifest(source: ModelSource) -> Manifest:
             samples=kept.samples,
             per_step=kept.per_step,
             block_bytes=kept.bytes,
+        ),
+        guard=None
+        if guard is None
+        else Guards(
+            window=guard.guard.window,
+            snapshots=guard.guard.snapshots,
+            bytes=guard.kept,
+            block_bytes=guard.bytes,
         ),
         macs=macs,
     )

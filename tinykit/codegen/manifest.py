@@ -127,6 +127,18 @@ class Keeps(_Value):
     block_bytes: int
 
 
+class Guards(_Value):
+    """The guard against divergence: steps of a window, how many snapshots of so many bytes.
+
+    block_bytes: of all of it, in SRAM.
+    """
+
+    window: int
+    snapshots: int
+    bytes: int
+    block_bytes: int
+
+
 class Memory(_Value):
     """Exact bytes by item; the ELF must agree."""
 
@@ -166,6 +178,7 @@ class Manifest(_Value):
     kernels: tuple[str, ...]
     calls: int  # runtime calls in the generated code
     keeps: Keeps | None = None
+    guard: Guards | None = None
     macs: dict[str, int]  # "infer", "train"
 
     @property

@@ -11,6 +11,7 @@ import tinykit
 from tinykit.codegen.constants import Constants, number, wrapped
 from tinykit.codegen.cstruct import struct_types
 from tinykit.codegen.emit import END, FunctionBody, port_macros
+from tinykit.codegen.guard import GuardText
 from tinykit.codegen.replay import ReplayLayout, ReplayText
 from tinykit.codegen.row_input import RowInput
 from tinykit.codegen.shared import arena_text
@@ -58,6 +59,15 @@ class ModelSource:
         return None if layout is None else ReplayText(self.prefix, layout)
 
     @property
+    def guard(self) -> GuardText | None:
+        """The guard against divergence, if the plan has one."""
+        compiled, plan = self.compiled, self.compiled.plan
+        if compiled.train is None or plan is None or plan.guard is None:
+            return None
+        form = target_form(compiled.train.graph)
+        return GuardText.of(self.prefix, plan.guard, form, compiled.block)
+
+    @property
     def save_bytes(self) -> int:
         return self.compiled.block.size + SAVE_OVERHEAD if self.train else 0
 
@@ -94,6 +104,8 @@ class ModelSource:
                     found[f"{p}_trained_{role}"] = ("tables", size)
             if self.replay is not None:
                 found |= self.replay.symbols(types["tk_replay"].bytes)
+            if self.guard is not None:
+                found |= self.guard.symbols()
         return found
 
     def entries(self) -> tuple[str, ...]:
@@ -105,6 +117,8 @@ class ModelSource:
             names += ["train", "apply", "parameters", "save", "load", "change"]
         if self.replay is not None:
             names += self.replay.entries
+        if self.guard is not None:
+            names += self.guard.entries
         return tuple(f"{self.prefix}_{name}" for name in names)
 
     def firmware_header(self) -> str:
@@ -124,6 +138,7 @@ class ModelSource:
             f"    {{ {identity} }}",
             f"#define TK_MODEL_TRAINS {int(self.train is not None)}",
             f"#define TK_MODEL_LEARNS {int(self.replay is not None)}",
+            f"#define TK_MODEL_GUARDED {int(self.guard is not None)}",
             f"#define TK_MODEL_INPUT_BYTES {p.upper()}_INPUT_BYTES",
             f"#define TK_MODEL_OUTPUT_BYTES {p.upper()}_OUTPUT_BYTES",
             f"#define TK_MODEL_OP_COUNT {len(longest.graph.ops)}",
@@ -209,6 +224,7 @@ def header_text(source: ModelSource) -> str:
             f"#define {upper}_TRAINED {len(source.compiled.block.trained)}",
             f"tk_change {p}_change(uint32_t tensor);",
             *(source.replay.header() if source.replay is not None else []),
+            *(source.guard.header() if source.guard is not None else []),
         ]
     lines += ["", "#ifdef __cplusplus", "}", "#endif", "", "#endif"]
     return "\n".join(lines) + "\n"
@@ -269,6 +285,9 @@ def source_text(source: ModelSource) -> str:
     replay = source.replay
     if replay is not None:
         parts += replay.constants()
+    guard = source.guard
+    if guard is not None:
+        parts += guard.constants()
     at = compiled.infer.offsets[compiled.infer.graph.outputs[0]]
     output = f"(const int8_t *)({p}_arena + {at})"
     if source.rows is not None:
@@ -276,6 +295,8 @@ def source_text(source: ModelSource) -> str:
     init = []
     if source.train is not None:
         init.append(f"    tk_parameters_reset(&{p}_parameter_set);")
+    if guard is not None:
+        init.append(f"    {guard.reset}")
     if state.size:
         init += [
             f"    const uint8_t *initial = {p}_initial_state;",
@@ -388,7 +409,7 @@ def _training_constants(source: ModelSource) -> list[str]:
 
 
 def _training_functions(source: ModelSource, train: FunctionBody) -> list[str]:
-    p, replay = source.prefix, source.replay
+    p, replay, guard = source.prefix, source.replay, source.guard
     parameters = f"&{p}_parameter_set"
     head = [f"tk_step {p}_train(const {p}_target *target)\n{{"]
     if replay is not None:
@@ -397,10 +418,17 @@ def _training_functions(source: ModelSource, train: FunctionBody) -> list[str]:
             f"static tk_step {p}_step(const {p}_target *target, const int8_t *features)\n{{",
         ]
     load = f"    return tk_parameters_load({parameters}, in, bytes);"
-    if replay is not None:
-        load = (
-            f"    const tk_status status = tk_parameters_load({parameters}, in, bytes);\n"
-            f"    if (status == TK_OK) {{\n        {replay.empty}\n    }}\n    return status;"
+    after = [guard.reset] if guard is not None else []
+    after += [replay.empty] if replay is not None else []
+    if after:
+        load = "\n".join(
+            [
+                f"    const tk_status status = tk_parameters_load({parameters}, in, bytes);",
+                "    if (status == TK_OK) {",
+                *(f"        {statement}" for statement in after),
+                "    }",
+                "    return status;",
+            ]
         )
     return [
         "",
@@ -409,12 +437,15 @@ def _training_functions(source: ModelSource, train: FunctionBody) -> list[str]:
         f"    if (tk_step_begin({parameters}, target, &step) != TK_OK) {{",
         "        return step;",
         "    }",
+        *([guard.begin] if guard is not None else []),
         *(replay.first_half(train) if replay is not None else []),
         *train.lines,
         *([f"{END}:"] if f"        goto {END};" in train.lines else []),
         f"    tk_step_end({parameters}, &step);",
+        *([guard.end] if guard is not None else []),
         "    return step;\n}",
         *(replay.functions() if replay is not None else []),
+        *(guard.functions() if guard is not None else []),
         "",
         f"void {p}_apply(void) {{ tk_parameters_apply({parameters}); }}",
         "",

@@ -37,6 +37,7 @@ class StepResult:
     skipped: int
     updated: int
     saturated: int
+    rollbacks: int
 
 
 class _Step(ctypes.Structure):
@@ -49,6 +50,7 @@ class _Step(ctypes.Structure):
         ("skipped", ctypes.c_uint32),
         ("updated", ctypes.c_uint32),
         ("saturated", ctypes.c_uint32),
+        ("rollbacks", ctypes.c_uint32),
     )
 
 
@@ -139,6 +141,9 @@ class HostModel:
             self._function("replay").restype = ctypes.c_void_p
             self._function("train_features").restype = _Step
             self._function("learn").restype = _Step
+        if self.manifest.guard is not None:
+            self._function("guard").restype = ctypes.c_void_p
+            self._function("rollbacks").restype = ctypes.c_uint32
         self.trace(-1)
         self.reset()
 
@@ -256,6 +261,39 @@ class HostModel:
                 f"{self.manifest.name} keeps {len(self.replay)} bytes, got {len(saved)}"
             )
         ctypes.memmove(self._function("replay")(), saved, len(saved))
+
+    @property
+    def _guard_bytes(self) -> int:
+        if self.manifest.guard is None:
+            raise UsageError(
+                f"{self.manifest.name} has no guard", "the update plan needs a section [guard]"
+            )
+        return self.manifest.guard.block_bytes
+
+    def rollback(self) -> None:
+        """Back to the guard's snapshot, as it does by itself."""
+        assert self._guard_bytes
+        self._function("rollback")()
+
+    @property
+    def rollbacks(self) -> int:
+        """How often the guard went back."""
+        assert self._guard_bytes
+        return int(self._function("rollbacks")())
+
+    @property
+    def guard(self) -> bytes:
+        """All that the guard keeps; may be set to what it was."""
+        return ctypes.string_at(self._function("guard")(), self._guard_bytes)
+
+    @guard.setter
+    def guard(self, saved: bytes) -> None:
+        if len(saved) != self._guard_bytes:
+            raise UsageError(
+                f"the guard of {self.manifest.name} keeps {self._guard_bytes} bytes, "
+                f"got {len(saved)}"
+            )
+        ctypes.memmove(self._function("guard")(), saved, len(saved))
 
     def _step(self, name: str, target: Target, *before: ctypes.c_void_p) -> StepResult:
         told: _Target | None = None

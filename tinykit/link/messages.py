@@ -9,7 +9,7 @@ from typing import Self
 
 from tinykit.errors import LinkError
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 REPLY = 0x80
 INLINE_OUTPUT = 32
 
@@ -153,7 +153,8 @@ class Hello:
 class Step:
     """What one training step answered (tk_step in tinykit.h); `loss_bits` is the float32 itself.
 
-    `skipped` steps since the start changed nothing; this one changed `updated` weights and biases.
+    `skipped` steps since the start changed nothing; this one changed `updated` weights and biases;
+    the guard has gone back `rollbacks` times since the start.
     """
 
     status: int
@@ -163,6 +164,7 @@ class Step:
     saturations: int
     skipped: int
     updated: int
+    rollbacks: int
 
     @property
     def loss(self) -> float:
@@ -173,7 +175,7 @@ class Step:
     @classmethod
     def parse(cls, payload: bytes) -> Self:
         """Raises LinkError if the length is wrong."""
-        return cls(*_unpack(struct.Struct("<IiIIIII"), payload, "TRAIN"))
+        return cls(*_unpack(struct.Struct("<IiIIIIII"), payload, "TRAIN"))
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,8 @@ class Counters:
 
     `stack_used` is the stack's high-water mark in bytes; `cycles` are those of the last inference
     or step (0: this core or emulator has no cycle counter); `dropped` are frames that came damaged;
-    `repeated` are requests that arrived more than once and were done once.
+    `repeated` are requests that arrived more than once and were done once; `rollbacks` is how often
+    the guard has gone back to earlier parameters.
     """
 
     step: int
@@ -226,11 +229,12 @@ class Counters:
     cycles: int
     dropped: int
     repeated: int
+    rollbacks: int
 
     @classmethod
     def parse(cls, payload: bytes) -> Self:
         """Raises LinkError if the length is wrong."""
-        return cls(*_unpack(struct.Struct("<6I"), payload, "COUNTERS"))
+        return cls(*_unpack(struct.Struct("<7I"), payload, "COUNTERS"))
 
 
 _EXCEPTIONS = {2: "NMI", 3: "HardFault", 4: "MemManage fault", 5: "BusFault", 6: "UsageFault"}

@@ -81,7 +81,7 @@ def plans_page() -> str:
     """The update plan's TOML file: an example, and every key."""
     from tinykit.passes import adapters
     from tinykit.training import contribution, learnt, search
-    from tinykit.training.plan import Optimizer, Plan, Replay, Residual, Training, Update
+    from tinykit.training.plan import Guard, Optimizer, Plan, Replay, Residual, Training, Update
 
     paragraphs = _paragraphs(sys.modules[Plan.__module__])
     parts = [NOTE, "# Update plans", *paragraphs]
@@ -89,6 +89,7 @@ def plans_page() -> str:
         "[optimizer]": Optimizer,
         "[training]": Training,
         "[replay]": Replay,
+        "[guard]": Guard,
         "[[update]]": Update,
         "[[update]] residual": Residual,
     }

@@ -13,6 +13,7 @@ from tinykit.session import Accuracy, Deviation, Inference, TrainedStep
 
 SHOWN_STEPS = 20
 SHOWN_VALUES = 8
+MOST_ROLLBACKS = 255
 
 
 def running_report(url: str) -> Report:
@@ -112,9 +113,11 @@ def training_report(
     parts: list[Table | str] = [Table((Column("steps"), *numbers(*titles)), tuple(rows))]
     saturations = steps[-1].saturations if steps else 0
     skipped = steps[-1].skipped if steps else 0
+    rollbacks = steps[-1].rollbacks if steps else 0
     parts.append(
         f"{len(steps)} steps on the device, {saturations} saturated gradients"
         + (f", {skipped} skipped" if skipped else "")
+        + (f"; the guard went back {_times(rollbacks)}" if rollbacks else "")
     )
     if before and after:
         parts.append(f"{_measure(before)} on the device before: {_sentence(before)}")
@@ -148,6 +151,11 @@ def _sentence(found: Accuracy | Deviation) -> str:
         right = "" if found.right is None else f", {100 * found.right:.1f} % of the outputs right"
         return f"{found.mean_squared:.6g} ({found.samples} samples{right})"
     return f"{100 * found.share:.1f} % ({found.correct} of {len(found.labels)} samples)"
+
+
+def _times(count: int) -> str:
+    """As the device counts them, in 8 bits."""
+    return "once" if count == 1 else f"{count} times" + " or more" * (count == MOST_ROLLBACKS)
 
 
 def _class(number: int, names: Sequence[str]) -> str:

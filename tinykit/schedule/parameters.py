@@ -1,6 +1,8 @@
 """The block of trained parameters: biases, weights, then what updates keep; each on whole words.
 
-Biases and weights come first so that their initial values are one image in flash.
+Biases and weights come first so that their initial values are one image in flash. Behind them lie
+class centres, which a guard's snapshot has as well, Adam's deviations, which it leaves as they are,
+and what begins anew when it goes back: fractions and momentum.
 """
 
 from __future__ import annotations
@@ -12,6 +14,9 @@ from tinykit.ir import Graph, Tensor
 from tinykit.ops.update import is_state, trained_name
 from tinykit.schedule.facts import aligned
 
+STATE_RANKS = {"centre": 2, "samples": 2, "deviation": 3}
+REST = 4  # the rank of all other states
+
 
 @dataclass(frozen=True)
 class ParameterBlock:
@@ -21,6 +26,23 @@ class ParameterBlock:
     offsets: Mapping[str, int]
     size: int
     initial: bytes
+
+    @property
+    def kept_bytes(self) -> int:
+        """Of biases, weights and class centres."""
+        return self._end("deviation")
+
+    @property
+    def zeroed_from(self) -> int:
+        """Where fractions and momentum begin."""
+        return self._end("")
+
+    def _end(self, state: str) -> int:
+        """The first offset of a state of that rank or a higher one."""
+        rank = STATE_RANKS.get(state, REST)
+        return min(
+            (self.offsets[t.name] for t in self.tensors if _rank(t) >= rank), default=self.size
+        )
 
     @property
     def trained(self) -> tuple[Tensor, ...]:
@@ -59,22 +81,22 @@ def state_block(graph: Graph) -> StateBlock:
     return StateBlock(offsets, bytes(image))
 
 
+def _rank(tensor: Tensor) -> int:
+    if is_state(tensor.name):
+        return STATE_RANKS.get(tensor.name.rpartition("/")[2], REST)
+    return 0 if tensor.dtype == "int32" else 1
+
+
 def parameter_block(graph: Graph) -> ParameterBlock:
     """Lay out all tensors of the graph that are stored as parameters."""
     found = [t for t in graph.tensors.values() if t.storage == "parameters"]
-
-    def rank(tensor: Tensor) -> int:
-        if is_state(tensor.name):
-            return 2
-        return 0 if tensor.dtype == "int32" else 1
-
-    ordered = sorted(found, key=rank)  # stable: layers stay in order
+    ordered = sorted(found, key=_rank)  # stable: layers stay in order
     offsets: dict[str, int] = {}
     position, image = 0, bytearray()
     for tensor in ordered:
         offsets[tensor.name] = position
         position += aligned(tensor.bytes)
-        if rank(tensor) < 2:
+        if not is_state(tensor.name):
             image += tensor.stored(tensor.value).tobytes()
             image += bytes(position - len(image))
     return ParameterBlock(tuple(ordered), offsets, position, bytes(image))

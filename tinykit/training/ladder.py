@@ -71,9 +71,10 @@ def plan_text(plan: Plan) -> str:
         "[optimizer]",
         *(f"{key} = {_value(getattr(optimizer, key))}" for key in type(optimizer).model_fields),
     ]
-    for heading, section in (("training", plan.training), ("replay", plan.replay)):
-        given = section.model_dump(exclude_defaults=True)
-        if given:
+    sections = (("training", plan.training), ("replay", plan.replay), ("guard", plan.guard))
+    for heading, section in sections:
+        given = {} if section is None else section.model_dump(exclude_defaults=True)
+        if given or (section is not None and section is plan.guard):
             lines += ["", f"[{heading}]", *(f"{key} = {_value(v)}" for key, v in given.items())]
     for update in plan.update:
         given = update.model_dump(exclude_defaults=True)

@@ -168,6 +168,38 @@ class Replay(_Section):
     per_step: int = Field(1, ge=1, le=64)
 
 
+class Guard(_Section):
+    """Back to earlier parameters when learning diverges: by a rate that is too high, or by wrong
+    labels. Without this section there is no guard.
+
+    window: steps whose mean loss is judged. One below the limits proves the parameters that it
+            began with: they become the snapshot that a later one goes back to.
+    limit: a window diverges whose mean loss is above it; 0: at any loss. By default twice the loss
+            of guessing for cross-entropies, 2 ln(classes) or 2 ln 2, and none for other losses.
+    factor: or above this times that of the best window so far; 0: however much above.
+    floor: the best window counts as having at least this loss, or else a model that is certain
+            of everything could not make a single error.
+    rate_factor: the learning rate is multiplied by it each time; 1: it stays.
+    snapshots: how many copies of what learns, without fractions and momentum, are in SRAM. With 1
+            it goes back to the end of the last good window, which no loss has been seen of.
+    """
+
+    window: int = Field(32, ge=1, le=4096)
+    limit: float | None = Field(None, ge=0, le=32768)
+    factor: float = Field(3.0, ge=0, le=16)
+    floor: float = Field(0.1, ge=0, le=32768)
+    rate_factor: float = Field(0.5, gt=0, le=1)
+    snapshots: Literal[1, 2] = 2
+
+    @model_validator(mode="after")
+    def _watches(self) -> Self:
+        if 0 < self.factor < 1:
+            raise ValueError("factor is 1 or more, or 0 for none")
+        if self.factor == 0 and self.limit == 0:
+            raise ValueError("a guard without limit and factor watches nothing: give one of them")
+        return self
+
+
 class Residual(_Section):
     """A lite residual module (TinyTL): a branch that is added to a layer's output.
 
@@ -254,6 +286,7 @@ class Plan(_Section):
     optimizer: Optimizer = Optimizer()
     training: Training = Training()
     replay: Replay = Replay()
+    guard: Guard | None = None
     update: tuple[Update, ...]
 
     @model_validator(mode="after")
@@ -422,7 +455,7 @@ def _first_error(error: ValidationError) -> str:
     where = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
         key = str(first["loc"][-1])
-        sections = (Plan, Optimizer, Training, Replay, Update, Residual)
+        sections = (Plan, Optimizer, Training, Replay, Guard, Update, Residual)
         known = {key for section in sections for key in section.model_fields}
         near = get_close_matches(key, known, 1)
         return f"unknown key {where}" + (f"; did you mean {near[0]}?" if near else "")

@@ -48,9 +48,13 @@ class ReferenceTrainer:
             if tensor.storage == "parameters"
         }
 
+    def rate(self) -> float:
+        """The learning rate of the next step."""
+        return learning_rate(self.optimizer, self.steps)
+
     def step(self, sample: Array, target: Target) -> Step:
         """One sample; the returned step holds loss and prediction before the update."""
-        step = Step.towards(target, learning_rate(self.optimizer, self.steps))
+        step = Step.towards(target, self.rate())
         step.index, step.saturations, step.classes = self.steps, self.saturations, self.classes
         step.accumulate, step.first = self.optimizer.accumulate, self.begun == 0
         step.updates = self.steps - self.skipped

@@ -87,6 +87,9 @@ class StepLike(Protocol):
     @property
     def updated(self) -> int: ...
 
+    @property
+    def rollbacks(self) -> int: ...
+
 
 class Reference(Protocol):
     """The same C on the host: tinykit.host.HostModel."""
@@ -144,6 +147,7 @@ def _step_values(step: StepLike, parameters_crc: int) -> tuple[tuple[str, str], 
         ("count of saturations", str(step.saturations)),
         ("count of skipped steps", str(step.skipped)),
         ("count of updated weights", str(step.updated)),
+        ("count of rollbacks", str(step.rollbacks)),
         ("checksum of the parameters", f"0x{parameters_crc:08x}"),
     )
 

@@ -105,4 +105,5 @@ void tk_replay_add(tk_step *step, const tk_step *old) {
     step->saturations = old->saturations;
     step->skipped = old->skipped;
     step->updated += old->updated;
+    step->rollbacks = old->rollbacks;
 }

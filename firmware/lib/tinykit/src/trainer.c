@@ -88,7 +88,8 @@ tk_status tk_step_begin(const tk_parameters *p, const tk_target *target, tk_step
     *step = (tk_step){.prediction = -1,
                       .step = trainer->step,
                       .saturations = trainer->saturations,
-                      .skipped = trainer->skipped};
+                      .skipped = trainer->skipped,
+                      .rollbacks = trainer->rollbacks};
     if (!takes(p->optimizer, target)) {
         step->status = TK_ERROR_ARGUMENT;
         return TK_ERROR_ARGUMENT;
@@ -138,8 +139,8 @@ void tk_parameters_reset(const tk_parameters *p) {
     forget_changes(p);
 }
 
-/* The saved form: "TKP2", step, pending and classes (16 bits each), begun, saturations, skipped,
- * block bytes, identity, block, CRC-32. */
+/* The saved form: "TKP2", step, pending and rollbacks (8 bits each) with classes (16 bits), begun,
+ * saturations, skipped, block bytes, identity, block, CRC-32. */
 #define MAGIC 0x32504B54u
 #define HEADER_WORDS 7u
 #define HEADER_BYTES (16u + 4u * HEADER_WORDS)
@@ -163,7 +164,8 @@ size_t tk_parameters_save(const tk_parameters *p, uint8_t *out, size_t bytes) {
     for (size_t i = 0; i < TK_SAVE_OVERHEAD; i++) {
         out[i] = 0;
     }
-    const uint32_t counts = p->trainer->pending | p->trainer->classes << 16;
+    const uint32_t counts =
+        p->trainer->pending | (uint32_t)p->trainer->rollbacks << 8 | p->trainer->classes << 16;
     const uint32_t header[HEADER_WORDS] = {MAGIC,
                                            p->trainer->step,
                                            counts,
@@ -209,7 +211,8 @@ tk_status tk_parameters_load(const tk_parameters *p, const uint8_t *in, size_t b
         p->block[i] = block[i];
     }
     *p->trainer = (tk_trainer){.step = get32(in + 4),
-                               .pending = get32(in + 8) & 0xFFFFu,
+                               .pending = get32(in + 8) & 0xFFu,
+                               .rollbacks = in[9],
                                .begun = get32(in + 12),
                                .saturations = get32(in + 16),
                                .skipped = get32(in + 20),

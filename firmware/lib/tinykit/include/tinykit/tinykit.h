@@ -38,6 +38,7 @@ typedef struct {
     uint32_t skipped;     /* steps since the start that changed nothing, as the plan has it */
     uint32_t updated;     /* weights and biases that this step changed */
     uint32_t saturated;   /* gradient values clamped to int16 in this step */
+    uint32_t rollbacks;   /* times since the start that the guard went back to a snapshot */
 } tk_step;
 
 /* What the last step did to one trained tensor. */

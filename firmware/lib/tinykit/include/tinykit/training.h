@@ -18,7 +18,8 @@ typedef struct {
     uint32_t begun;       /* those of them that updated something */
     uint32_t saturations; /* gradients and states of the optimizer clamped to int16 */
     uint32_t skipped;     /* steps that ended with their loss */
-    uint32_t skips;       /* this step does */
+    uint16_t skips;       /* this step does */
+    uint16_t rollbacks;   /* times that the guard went back; 255: or more */
     uint32_t updated;     /* weights and biases that this step changed */
     float rate;           /* this step's for plain SGD: of a sample's normalised gradients */
     float learning_rate;  /* this step's, of the mean of the samples' gradients */
@@ -126,6 +127,35 @@ const int8_t *tk_replay_draw(const tk_replay *r, uint32_t step, uint32_t number,
                              tk_target *target); /* NULL: there is none */
 /* What the step of an old sample adds to the answer for the new one. */
 void tk_replay_add(tk_step *step, const tk_step *old);
+
+/* What a guard against divergence knows of the window of steps under way. */
+typedef struct {
+    uint64_t sum;  /* of its losses, in units of 2^-32 */
+    uint64_t best; /* smallest sum of a whole window; UINT64_MAX: none yet */
+    uint32_t steps;
+} tk_guard_state;
+
+/* limit: of a window's sum; and factor / 256 times the best one's, or `floor` if that is larger
+ * (factor 0: none).  Sums are in units of 2^-32. */
+typedef struct {
+    uint64_t limit, floor;
+    const tk_parameters *parameters;
+    tk_guard_state *state;
+    uint8_t *snapshot;  /* [kept_bytes] of the block, which a whole window has proven */
+    uint8_t *candidate; /* [kept_bytes], those that this window began with; NULL: not kept, the
+                         * snapshot is of the end of the last window */
+    float rate_factor;  /* of the learning rate, for each time that it went back */
+    uint32_t window, factor;
+    uint32_t kept_bytes;
+    uint32_t zeroed_from; /* in the block: fractions and momentum, which begin anew */
+} tk_guard;
+/* After parameters were reset or loaded: they are the snapshot. */
+void tk_guard_reset(const tk_guard *g);
+/* Behind the begin of a step, and behind its end. */
+void tk_guard_begin(const tk_guard *g);
+void tk_guard_end(const tk_guard *g, tk_step *step);
+/* Back to the snapshot, without its fractions and momentum. */
+void tk_guard_back(const tk_guard *g);
 
 /* Losses.  scratch: 4 bytes a logit.  The step ends with it where max |p - y| < skip_below, or
  * the loss is above guard_loss (0: never). */
