@@ -23,7 +23,8 @@ from tinykit.codegen.inventory import manifest
 from tinykit.errors import PlanError, UsageError
 from tinykit.host import HostModel
 from tinykit.ir import Array
-from tinykit.training.guard import GuardedTrainer
+from tinykit.ops.target import TargetForm
+from tinykit.training.guard import GuardedTrainer, Limits
 from tinykit.training.ladder import plan_text
 from tinykit.training.plan import Guard, Optimizer, Plan, Replay, Training, Update
 from tinykit.training.replay import ReplayTrainer
@@ -189,31 +190,46 @@ def test_class_centres_are_of_the_snapshot(tmp_path: Path) -> None:
     assert trainer.parameters["class/centre"].any()
 
 
-@pytest.mark.parametrize(
-    ("loss", "float32"),
-    [
-        (0.0, 0),
-        (2.0**-40, 0),
-        (2.0**-33 * 3, 1),
-        (0.1, int(float(np.float32(0.1)) * 2**32)),
-        (1.5, 3 << 31),
-        (32767.998, int(float(np.float32(32767.998)) * 2**32)),
-        (1e30, 1 << 47),
-    ],
-)
+def of_guard_c(body: str, folder: Path) -> list[int]:
+    """The numbers that statements print, which see what is private to guard.c."""
+    text = f'#include "{RUNTIME}/src/guard.c"\n#include <stdio.h>\n'
+    text += '#define PRINT(x) printf("%llu ", (unsigned long long)(x))\n'
+    (folder / "main.c").write_text(f"{text}int main(void) {{\n{body}    return 0;\n}}\n")
+    command = ["gcc", "-std=c11", f"-I{RUNTIME / 'include'}", "main.c", "-o", "main"]
+    subprocess.run(command, check=True, cwd=folder)
+    result = subprocess.run([str(folder / "main")], capture_output=True, check=True)
+    return list(map(int, result.stdout.split()))
+
+
 @needs_gcc
-def test_losses_become_integers(loss: float, float32: int, tmp_path: Path) -> None:
+def test_losses_become_integers(tmp_path: Path) -> None:
     """As docs/training.md has it: trunc(loss * 2^32), and 2^47 at most."""
-    source = tmp_path / "main.c"
-    source.write_text(
-        f'#include "{RUNTIME}/src/guard.c"\n#include <stdio.h>\n'
-        "int main(void) {\n    volatile float loss = " + float(loss).hex() + "f;\n"
-        '    printf("%llu", (unsigned long long)fixed(loss));\n    return 0;\n}\n'
-    )
-    program = str(tmp_path / "main")
-    include = f"-I{RUNTIME / 'include'}"
-    subprocess.run(["gcc", "-std=c11", "-O1", include, str(source), "-o", program], check=True)
-    assert int(subprocess.run([program], capture_output=True, check=True).stdout) == float32
+    small, large = np.float32(0.1), np.float32(32767.998)
+    expected = {
+        0.0: 0, 2.0**-40: 0, 3 * 2.0**-33: 1, 1.5: 3 << 31, 1e30: 1 << 47, 32768.0: 1 << 47,
+        float(small): int(float(small) * 2**32), float(large): int(float(large) * 2**32),
+    }  # fmt: skip
+    body = "".join(f"    PRINT(fixed({loss.hex()}f));\n" for loss in expected)
+    assert of_guard_c(body, tmp_path) == list(expected.values())
+
+
+@needs_gcc
+def test_limits_equal_numpy(tmp_path: Path) -> None:
+    """Before a window is whole, then by the best one, its floor, or the limit."""
+    form = TargetForm("softmax_cross_entropy", 7)
+    body, expected = "", []
+    for guard in (Guard(), Guard(window=4096, limit=0, factor=16), Guard(factor=0, limit=1.5)):
+        limits = Limits.of(guard, form)
+        for best in (None, 12345, limits.floor, 2**33 * guard.window, 2**59):
+            told = "UINT64_MAX" if best is None else f"{best}u"
+            body += (
+                f"    {{\n        tk_guard_state state = {{.best = {told}}};\n"
+                f"        const tk_guard g = {{.limit = {limits.limit}u, .floor = {limits.floor}u, "
+                f".factor = {limits.factor}, .state = &state}};\n        PRINT(most(&g));\n    }}\n"
+            )
+            expected.append(limits.most(best))
+    assert of_guard_c(body, tmp_path) == expected
+    assert len(set(expected)) > 6
 
 
 # --- what it is for -------------------------------------------------------------------------------
