@@ -59,6 +59,34 @@ def test_layers_are_shown_with_their_totals(
         assert part in text
 
 
+def test_what_a_projects_plan_lets_learn(
+    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Adapters and residual modules too, which the model's file does not have."""
+    model = shared / "models" / "mlperf_tiny" / "kws_ref_model.tflite"
+    (tmp_path / "tinykit.toml").write_text(
+        f'[model]\npath = "{model}"\n[plan]\npath = "plan.toml"\n'
+    )
+    (tmp_path / "plan.toml").write_text(
+        "[[update]]\nlayers = [4]\nrank = 2\n[[update]]\nlayers = [6]\nresidual = {over = 2}\n"
+        '[[update]]\nlayers = "head"\nbias = true\n'
+    )
+    assert run(["inspect", "-C", str(tmp_path), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    learns = {row["layer"]: row for row in report["learning"] if row["bias"] or row["channels"]}
+    names = sorted(name.rpartition("/")[2] for name in learns if "/" in name)
+    assert names == ["depthwise", "down", "up", "up"]
+    (down,) = (row for name, row in learns.items() if name.endswith("/down"))
+    assert (down["channels"], down["weights"]) == (64, 2 * 64)
+    assert [row["bias"] for row in learns.values()].count(True) == 1
+    assert run(["inspect", "-C", str(tmp_path)]) == 0
+    text = capsys.readouterr().out
+    assert "What learns" in text
+    assert all(name in text for name in learns)
+    assert run(["inspect", "-C", str(tmp_path), str(model), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["learning"] is None
+
+
 @pytest.mark.parametrize("size", [0, 3, 100, 5_000, 50_000])
 def test_truncated_models_are_an_error_line(
     size: int, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

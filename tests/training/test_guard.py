@@ -24,6 +24,7 @@ from tinykit.errors import PlanError, UsageError
 from tinykit.host import HostModel
 from tinykit.ir import Array
 from tinykit.ops.target import TargetForm
+from tinykit.report.generated import plan_report
 from tinykit.training.guard import GuardedTrainer, Limits
 from tinykit.training.ladder import plan_text
 from tinykit.training.plan import Guard, Optimizer, Plan, Replay, Training, Update
@@ -369,3 +370,22 @@ def test_adams_deviations_stay() -> None:
         kept, zeroed = at[tensor.name] < block.kept_bytes, at[tensor.name] >= block.zeroed_from
         assert (kept, zeroed) == (role in ("bias", "weights"), role in ("residual", "momentum"))
     assert "deviation" in roles
+
+
+def test_a_plans_report_says_when_it_goes_back(tmp_path: Path) -> None:
+    """The limit by default is twice ln(classes); a mean squared error has none."""
+    net, output = residual()
+    graph = net.graph(output)
+    made = compile_model(graph, name="model", plan=plan(Guard(rate_factor=1.0)))
+    classes = write(made, tmp_path).classes or 0
+    limit = f"{2 * np.log(classes):.3g}"
+    assert (
+        f"guard: back to a snapshot where the mean loss of 32 steps is above {limit} or 3 times "
+        "the best such mean (or 0.1)"
+    ) in plan_report(graph, made.plan, manifest(emit(made))).parts
+    squared = plan(Guard()).model_copy(update={"training": Training(loss="mean_squared_error")})
+    made = compile_model(graph, name="model", plan=squared)
+    assert (
+        "guard: back to a snapshot where the mean loss of 32 steps is above 3 times "
+        "the best such mean (or 0.1), and the learning rate times 0.5"
+    ) in plan_report(graph, made.plan, manifest(emit(made))).parts

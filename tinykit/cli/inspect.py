@@ -14,13 +14,16 @@ def inspect(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show a model's layers, cost, memory, and boards it fits."""
+    """Show a model's layers, cost, memory, what learns by the plan, and boards it fits."""
     from tinykit.project import Project
+    from tinykit.report.generated import learning_parts
     from tinykit.report.model import inspect_report
 
     opened = Project.open(project, required=model is None).override(model=model)
     with output.status("reading the model", json):
         learns = frozenset[str]() if model else opened.learning_layers()
         memory = opened.memory_on_boards(learns=model is None)
-        report = inspect_report(opened.imported(), memory, learns)
+        plan = None if model else opened.plan()
+        learning = None if plan is None else learning_parts(opened.graph(), plan)
+        report = inspect_report(opened.imported(), memory, learns, learning)
     output.show(report, json)

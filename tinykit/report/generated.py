@@ -13,9 +13,13 @@ if TYPE_CHECKING:
     from tinykit.build.bounds import MemoryPlan
     from tinykit.codegen.manifest import Manifest
     from tinykit.ir import Graph
+    from tinykit.ops.target import TargetForm
     from tinykit.report.curve import Curve
-    from tinykit.training.plan import Plan
+    from tinykit.training.plan import Guard, Plan
     from tinykit.training.search import Found
+
+
+METHODS = {"sgd": "SGD", "adam": "Adam"}
 
 
 def generated_report(manifest: Manifest, memory: MemoryPlan, folder: Path) -> Report:
@@ -52,7 +56,7 @@ def plan_report(
     Without `memory` (the board's plan) only the exact part is told.  fixed: layers of a resampled
     plan that keep their channels.
     """
-    learning, layers = _learning(graph, plan) if plan is not None else ((), [])
+    learning, layers = learning_parts(graph, plan) if plan is not None else ((), [])
     lines = (
         *learning,
         *_memory_parts(manifest, memory),
@@ -89,9 +93,10 @@ def _found_line(found: Found) -> str:
     )
 
 
-def _learning(graph: Graph, plan: Plan) -> tuple[tuple[Table | str, ...], list[JsonValue]]:
+def learning_parts(graph: Graph, plan: Plan) -> tuple[tuple[Table | str, ...], list[JsonValue]]:
     """The plan and its layers, as lines and as data."""
     from tinykit.training.adapters import add_adapters
+    from tinykit.training.loss import form_of
     from tinykit.training.plan import trainable_layers
 
     numbers_of = {op.name: str(index) for index, op in enumerate(trainable_layers(graph))}
@@ -122,12 +127,31 @@ def _learning(graph: Graph, plan: Plan) -> tuple[tuple[Table | str, ...], list[J
     )
     optimizer = plan.optimizer
     lines = (
-        f"plan {plan.name}: SGD, learning rate {optimizer.learning_rate:g} "
+        f"plan {plan.name}: {METHODS[optimizer.method]}, learning rate "
+        f"{optimizer.learning_rate:g} "
         f"({optimizer.schedule}), {optimizer.accumulate} sample(s) per update, "
         f"{optimizer.master} weights",
+        *((_guard_line(plan.guard, form_of(graph, plan.training)),) if plan.guard else ()),
         Table(columns, tuple(rows), title="What learns"),
     )
     return lines, layers
+
+
+def _guard_line(guard: Guard, form: TargetForm) -> str:
+    """When it goes back, and what that changes."""
+    from tinykit.training.guard import mean_limit
+
+    limit = mean_limit(guard, form)
+    limits = [f"{limit:.3g}"] if limit else []
+    if guard.factor:
+        limits.append(f"{guard.factor:g} times the best such mean (or {guard.floor:g})")
+    slower = (
+        "" if guard.rate_factor == 1 else f", and the learning rate times {guard.rate_factor:g}"
+    )
+    return (
+        f"guard: back to a snapshot where the mean loss of {guard.window} steps is above "
+        f"{' or '.join(limits)}{slower}"
+    )
 
 
 def _streaming(manifest: Manifest) -> tuple[Table | str, ...]:

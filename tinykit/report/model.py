@@ -62,11 +62,13 @@ def inspect_report(
     imported: Graph,
     memory: Mapping[str, Sequence[MemoryPlan]],
     learns: frozenset[str] = frozenset(),
+    learning: tuple[Sequence[Table | str], Sequence[JsonValue]] | None = None,
 ) -> Report:
     """What passes take away, the layers that are left, and what each board has room for.
 
     `memory` maps what the firmware does ("infers", "learns") to its memory on each board;
-    `learns` names the layers that learn, which no pass may shrink.
+    `learns` names the layers that learn, which no pass may shrink; `learning` tells of them, and of
+    the adapters beside them, as tinykit.report.generated.learning_parts does.
     """
     before, effects = work(imported), explain(imported, learns)
     graph = shrink(simplify(imported), learns)
@@ -84,6 +86,7 @@ def inspect_report(
         _layers(costs, flash, program),
         *_arena(program),
         operators_table(operator(op.kind) for op in graph.ops),
+        *(learning[0] if learning else ()),
         *(_boards(does, plans) for does, plans in memory.items()),
     ]
     data: dict[str, JsonValue] = {
@@ -111,6 +114,7 @@ def inspect_report(
             dict(zip(TITLES, operator_row(operator(kind)), strict=True))
             for kind in sorted({op.kind for op in graph.ops})
         ],
+        "learning": None if learning is None else list(learning[1]),
         "boards": [
             {"does": does, **_board_data(plan)} for does, plans in memory.items() for plan in plans
         ],

@@ -40,9 +40,7 @@ class Limits:
     @classmethod
     def of(cls, guard: Guard, form: TargetForm) -> Limits:
         """Raises PlanError where neither limit nor factor says anything."""
-        mean = guard.limit
-        if mean is None:
-            mean = GUESSING * math.log(guesses(form)) if guesses(form) else 0.0
+        mean = mean_limit(guard, form)
         if mean == 0 and guard.factor == 0:
             raise PlanError(
                 f"[guard] watches nothing: {form.loss} has no limit by default",
@@ -58,11 +56,13 @@ class Limits:
         return min(self.limit, (max(best, self.floor) >> 8) * self.factor)
 
 
-def guesses(form: TargetForm) -> int:
-    """How many answers a guess chooses from; 0: the loss is not of that kind."""
+def mean_limit(guard: Guard, form: TargetForm) -> float:
+    """The mean loss above which a window diverges; 0: there is no such."""
+    if guard.limit is not None:
+        return guard.limit
     if form.loss in (SOFTMAX, GROWING):
-        return form.classes
-    return 2 if form.loss == SIGMOID else 0
+        return GUESSING * math.log(form.classes)
+    return GUESSING * math.log(2) if form.loss == SIGMOID else 0.0
 
 
 @dataclass
