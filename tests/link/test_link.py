@@ -266,7 +266,9 @@ def test_what_a_host_may_not_ask(
     assert HIDDEN * 10 + 4 * 10 == 200  # the parameters that the cases above reach past
     device = Device(programs())
     try:
-        (hello,) = device.ask(Frame(Kind.HELLO, 0, 5, 77, b"\x02\x00").encode())
+        (hello,) = device.ask(
+            Frame(Kind.HELLO, 0, 5, 77, struct.pack("<H", PROTOCOL_VERSION)).encode()
+        )
         assert hello.status == Status.OK
         (reply,) = device.ask(Frame(kind, 0, 6, 77, payload).encode())
         assert (reply.status, reply.sequence, reply.session) == (status, 6, 77)
