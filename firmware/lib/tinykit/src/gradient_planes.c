@@ -88,9 +88,14 @@ static void turned_words(const int8_t *weights, int32_t step, const tk_window *w
     }
 }
 
-#if defined(__thumb2__)
 /* Returns 1 where a result was clamped, or one beyond an odd row's end. */
+#if defined(__thumb2__)
 int32_t tk_gradient_row_4(const tk_gradient_row *row);
+#else
+static int32_t tk_gradient_row_4(const tk_gradient_row *row) {
+    (void)row;
+    return 1; /* nothing is done */
+}
 #endif
 
 /* Channels [from, 4). */
@@ -137,10 +142,7 @@ static void four_channels(const tk_depthwise_input_grad *conv, const layout *pla
         row->planes = planes + (y + first) * plane->width;
         row->words = words + before * row_words;
         row->words_bytes = rows_from(w, first) * row_words * 4;
-#if defined(__thumb2__)
-        if (row->words_bytes == 0 || (keep && known > 0) || tk_gradient_row_4(row))
-#endif
-        {
+        if (row->words_bytes == 0 || (keep && known > 0) || tk_gradient_row_4(row)) {
             row_plain(row, known, saturations);
         }
         row->output += w->input_width * conv->channels;
