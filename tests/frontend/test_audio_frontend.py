@@ -29,6 +29,7 @@ NARROW = AudioFrontend(
     clamping=True, log_scale=128, multiplier=1, divisor=8, zero_point=-100,
 )  # fmt: skip
 PLAIN = AudioFrontend(window_ms=64, hop_ms=64, channels=10, pcan=False, min_signal=1)
+CEPSTRA = AudioFrontend(mfcc=13, pcan=False, min_signal=1, multiplier=1, divisor=9, zero_point=5)
 
 
 @cache
@@ -181,7 +182,7 @@ def test_noise_is_the_microfrontends_but_for_its_last_bit() -> None:
     assert np.mean(golden != logs) <= 0.0003
 
 
-@pytest.mark.parametrize("frontend", [WIDE, PLAIN], ids=["wide", "plain"])
+@pytest.mark.parametrize("frontend", [WIDE, PLAIN, CEPSTRA], ids=["wide", "plain", "cepstra"])
 def test_written_c_is_the_reference(frontend: AudioFrontend, tmp_path: Path) -> None:
     for name, text in frontend_files(frontend, "voice").items():
         (tmp_path / name).write_text(text)
@@ -194,7 +195,7 @@ def test_written_c_is_the_reference(frontend: AudioFrontend, tmp_path: Path) -> 
     )  # fmt: skip
     voice: Any = ctypes.CDLL(str(library))
     samples, rows = recording("noise"), []
-    row, made = np.zeros(frontend.channels, np.int8), ctypes.c_uint32()
+    row, made = np.zeros(frontend.features, np.int8), ctypes.c_uint32()
     voice.voice_reset()
     taken = 0
     while taken < len(samples):
@@ -207,15 +208,16 @@ def test_written_c_is_the_reference(frontend: AudioFrontend, tmp_path: Path) -> 
     np.testing.assert_array_equal(np.array(rows), AudioReference(frontend).push(samples)[0])
 
 
-def test_no_undefined_behaviour(tmp_path: Path) -> None:
+@pytest.mark.parametrize("frontend", [WIDE, CEPSTRA], ids=["wide", "cepstra"])
+def test_no_undefined_behaviour(frontend: AudioFrontend, tmp_path: Path) -> None:
     """The written C under sanitizers, on extremes."""
-    for name, text in frontend_files(WIDE, "voice").items():
+    for name, text in frontend_files(frontend, "voice").items():
         (tmp_path / name).write_text(text)
     (tmp_path / "main.c").write_text(
         """#include "voice.h"
 int main(void) {
     static int16_t x[16000];
-    int8_t row[VOICE_CHANNELS];
+    int8_t row[VOICE_FEATURES];
     uint32_t seed = 1, rows;
     for (uint32_t kind = 0; kind < 5; kind++) {
         voice_reset();
@@ -245,8 +247,8 @@ int main(void) {
         ("sample_rate", 0), ("window_ms", 1), ("window_ms", 400), ("hop_ms", 0), ("hop_ms", 31),
         ("channels", 0), ("channels", 128), ("lower_hz", 7600), ("upper_hz", 8001),
         ("smoothing_bits", 2), ("even_smoothing", 1.5), ("min_signal", -1), ("pcan_strength", 3),
-        ("pcan_offset", 0), ("pcan_gain_bits", 40), ("log_scale", 0), ("multiplier", 0),
-        ("divisor", 0), ("zero_point", 128),
+        ("pcan_offset", 0), ("pcan_gain_bits", 40), ("log_scale", 0), ("mfcc", 41),
+        ("multiplier", 0), ("divisor", 0), ("zero_point", 128),
     ],
 )  # fmt: skip
 def test_bad_settings_are_named(field: str, value: float) -> None:

@@ -55,6 +55,9 @@ class Frontend(ctypes.Structure):
         ("snr_shift", U32),
         ("log_scale", U32),
         ("correction", U32),
+        ("coefficients", U32),
+        ("basis", POINTER),
+        ("basis_shift", U32),
         ("multiplier", ctypes.c_int32),
         ("divisor", ctypes.c_int32),
         ("zero_point", ctypes.c_int32),
@@ -110,14 +113,15 @@ class C:
         self.chain = Frontend(
             f.frame, f.hop, at(t.window), WINDOW_BITS, self.fft, f.first_bin, f.end_bin, self.bank,
             self.noise, at(t.gain) if f.pcan else None, f.snr_shift, f.log_scale, f.correction,
-            f.multiplier, f.divisor, f.zero_point, *map(at, self.memory.values()),
+            f.mfcc, at(t.basis) if f.mfcc else None, f.basis_shift, f.multiplier, f.divisor,
+            f.zero_point, *map(at, self.memory.values()),
         )  # fmt: skip
         library().tk_audio_frontend_reset(ctypes.byref(self.chain))
 
     def push(self, samples: Array, step: int) -> tuple[Array, Array]:
-        """int8 rows and int16 log features of a recording that comes in steps."""
+        """int8 rows and int16 logarithms of a recording that comes in steps."""
         rows, logs = [], []
-        row, made = np.zeros(self.frontend.channels, np.int8), U32()
+        row, made = np.zeros(self.frontend.features, np.int8), U32()
         for start in range(0, len(samples), step):
             part = np.ascontiguousarray(samples[start : start + step], np.int16)
             while len(part):
@@ -130,8 +134,11 @@ class C:
                 if made.value:
                     rows.append(row.copy())
                     logs.append(self.memory["logs"].copy())
-        shape = (-1, self.frontend.channels)
-        return np.array(rows, np.int8).reshape(shape), np.array(logs, np.int16).reshape(shape)
+        f = self.frontend
+        return (
+            np.array(rows, np.int8).reshape(-1, f.features),
+            np.array(logs, np.int16).reshape(-1, f.channels),
+        )
 
 
 def call(name: str, *arguments: Any) -> int:

@@ -4,6 +4,8 @@ The chain is that of TensorFlow Lite Micro's audio preprocessor and of the older
 Hann window, FFT, energies, mel filter bank, square root, noise reduction, per-channel automatic
 gain control (Wang et al., "Trainable Frontend For Robust and Far-Field Keyword Spotting", 2017),
 logarithm.  The defaults are those of the published micro_speech and micro-wake-word models.
+At the end there may stand a DCT-II of the logarithms: mel-frequency cepstral coefficients, as
+TensorFlow (tf.signal.mfccs_from_log_mel_spectrograms) or librosa (norm="ortho") scale them.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ class AudioTables:
     bins: Array  # int16 [channels + 1]
     offsets: Array  # int16 [channels + 1]
     widths: Array  # int16 [channels + 1]
-    gain: Array  # int16 [125]
+    gain: Array  # int16 [125]; none without PCAN
+    basis: Array  # int16 [mfcc, channels]
 
     @property
     def bytes(self) -> int:
@@ -45,7 +48,11 @@ class AudioTables:
 
 @dataclass(frozen=True)
 class AudioFrontend:
-    """Times in milliseconds, frequencies in hertz; UsageError names a field out of its range."""
+    """Times in milliseconds, frequencies in hertz; UsageError names a field out of its range.
+
+    mfcc: how many coefficients of the DCT make a row; 0: the logarithms do.
+    mfcc_ortho: coefficient 0 is divided by sqrt(2), as librosa has it.
+    """
 
     sample_rate: int = 16000
     window_ms: float = 30
@@ -63,6 +70,8 @@ class AudioFrontend:
     pcan_offset: float = 80.0
     pcan_gain_bits: int = 21
     log_scale: int = 64
+    mfcc: int = 0
+    mfcc_ortho: bool = False
     multiplier: int = 256
     divisor: int = 666
     zero_point: int = -128
@@ -87,6 +96,7 @@ class AudioFrontend:
         need("pcan_offset", 0 < self.pcan_offset <= 1e6, "above 0 and at most 1e6")
         need("pcan_gain_bits", 0 <= self.snr_shift <= 16, "from 18 to 30")
         need("log_scale", 1 <= self.log_scale <= 1024, "from 1 to 1024")
+        need("mfcc", 0 <= self.mfcc <= self.channels, "from 0 to channels")
         need("multiplier", 1 <= self.multiplier <= 65536, "from 1 to 65536")
         need("divisor", 1 <= self.divisor <= 65536, "from 1 to 65536")
         need("zero_point", -128 <= self.zero_point <= 127, "an int8")
@@ -111,6 +121,16 @@ class AudioFrontend:
     def correction(self) -> int:
         """What the FFT's scale leaves to make good, in bits."""
         return self.fft.bit_length() - 1 - WEIGHT_BITS // 2
+
+    @property
+    def features(self) -> int:
+        """Values of a row."""
+        return self.mfcc or self.channels
+
+    @property
+    def basis_shift(self) -> int:
+        """Fraction bits of the DCT's table: as many as its largest value leaves of 16 bits."""
+        return int(np.log2(32767 / np.sqrt(2 / self.channels)))
 
     @property
     def snr_shift(self) -> int:
@@ -154,7 +174,8 @@ class AudioFrontend:
             bins=bins,
             offsets=offsets,
             widths=widths,
-            gain=self._gain(),
+            gain=self._gain() if self.pcan else np.zeros(0, np.int16),
+            basis=self._basis(),
         )
 
     def _window(self) -> Array:
@@ -201,6 +222,13 @@ class AudioFrontend:
             slope = 4 * (y1 - y0) - (y2 - y0)
             table[4 * octave - 6 : 4 * octave - 3] = y0, slope, y2 - y0 - slope
         return table.astype(np.int16)
+
+    def _basis(self) -> Array:
+        """DCT-II: sqrt(2 / channels) * cos(pi * k * (n + 1/2) / channels)."""
+        k = np.arange(self.mfcc)[:, None]
+        phase = np.pi * k * (np.arange(self.channels) + 0.5) / self.channels
+        scale = np.where((k == 0) & self.mfcc_ortho, np.sqrt(0.5), 1) * np.sqrt(2 / self.channels)
+        return _rounded(scale * np.cos(phase) * (1 << self.basis_shift))
 
     def _gain_at(self, noise: int) -> int:
         level = F32(noise) / F32(1 << (self.smoothing_bits - self.correction))

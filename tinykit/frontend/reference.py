@@ -176,6 +176,12 @@ def log(x: Array, scale: int, correction: int) -> Array:
     return np.array([natural(v) if v > 1 else 0 for v in values], np.int16)
 
 
+def dct(x: Array, basis: Array, shift: int) -> Array:
+    """int16 [coefficients] of int16 [channels] and int16 [coefficients, channels]."""
+    sums = basis.astype(np.int64) @ x.astype(np.int64)
+    return ((sums + (1 << shift >> 1)) >> shift).clip(-32768, 32767).astype(np.int16)
+
+
 @dataclass
 class AudioReference:
     """The whole chain as a stream, like `tk_audio_frontend_push`."""
@@ -189,15 +195,15 @@ class AudioReference:
         self.rest = np.zeros(0, np.int16)
 
     def push(self, samples: Array) -> tuple[Array, Array]:
-        """(int8 [rows, channels], int16 log features alike) of int16 samples, as many as fit."""
-        f = self.frontend
+        """int8 [rows, features] and the int16 features themselves, of int16 samples."""
+        f, made = self.frontend, []
         self.rest = np.concatenate([self.rest, samples.astype(np.int16)])
-        logs = np.zeros((0, f.channels), np.int16)
         while len(self.rest) >= f.frame:
-            logs = np.vstack([logs, self._row(self.rest[: f.frame])])
+            made.append(self._row(self.rest[: f.frame]))
             self.rest = self.rest[f.hop :]
-        value = (logs.astype(np.int64) * f.multiplier + f.divisor // 2) // f.divisor + f.zero_point
-        return value.clip(-128, 127).astype(np.int8), logs
+        x = np.array(made, np.int16).reshape(-1, f.features)
+        value = (x.astype(np.int64) * f.multiplier + f.divisor // 2) // f.divisor + f.zero_point
+        return value.clip(-128, 127).astype(np.int8), x
 
     def _row(self, samples: Array) -> Array:
         f, t = self.frontend, self.frontend.tables
@@ -210,4 +216,5 @@ class AudioReference:
         )
         if f.pcan:
             x = pcan(x, self.noise, t.gain, f.snr_shift)
-        return log(x, f.log_scale, f.correction)
+        x = log(x, f.log_scale, f.correction)
+        return dct(x, t.basis, f.basis_shift) if f.mfcc else x

@@ -8,8 +8,10 @@ void tk_audio_frontend_reset(const tk_audio_frontend *f) {
     memset(f->estimate, 0, f->bank.channels * sizeof *f->estimate);
 }
 
-static int8_t quantized(const tk_audio_frontend *f, int32_t log) {
-    const int32_t value = (log * f->multiplier + f->divisor / 2) / f->divisor + f->zero_point;
+static int8_t quantized(const tk_audio_frontend *f, int32_t feature) {
+    const int32_t scaled = feature * f->multiplier + f->divisor / 2;
+    const int32_t below = scaled % f->divisor < 0; /* division cuts towards 0 */
+    const int32_t value = scaled / f->divisor - below + f->zero_point;
     return (int8_t)(value > 127 ? 127 : value < -128 ? -128 : value);
 }
 
@@ -26,8 +28,14 @@ static void make_row(const tk_audio_frontend *f, int8_t *row) {
         tk_signal_pcan(f->gain, f->snr_shift, f->estimate, channels, f->signal);
     }
     tk_signal_log(f->signal, channels, f->log_scale, f->correction, f->logs);
-    for (uint32_t c = 0; c < channels; c++) {
-        row[c] = quantized(f, f->logs[c]);
+    if (f->coefficients == 0) {
+        for (uint32_t c = 0; c < channels; c++) {
+            row[c] = quantized(f, f->logs[c]);
+        }
+    }
+    for (uint32_t k = 0; k < f->coefficients; k++) {
+        const int16_t *basis = f->basis + k * channels;
+        row[k] = quantized(f, tk_signal_dct(f->logs, basis, channels, f->basis_shift));
     }
 }
 

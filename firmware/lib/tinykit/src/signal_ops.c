@@ -163,3 +163,12 @@ void tk_signal_log(const uint32_t *x, uint32_t size, uint32_t scale, uint32_t co
         y[i] = (int16_t)(log < INT16_MAX ? log : INT16_MAX);
     }
 }
+
+int16_t tk_signal_dct(const int16_t *x, const int16_t *basis, uint32_t size, uint32_t shift) {
+    int64_t sum = (int64_t)1 << shift >> 1;
+    for (uint32_t i = 0; i < size; i++) {
+        sum += x[i] * basis[i];
+    }
+    sum >>= shift;
+    return (int16_t)(sum > INT16_MAX ? INT16_MAX : sum < INT16_MIN ? INT16_MIN : sum);
+}

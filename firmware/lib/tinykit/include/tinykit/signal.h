@@ -67,7 +67,10 @@ void tk_signal_pcan(const int16_t *gain, uint32_t snr_shift, const uint32_t *noi
 void tk_signal_log(const uint32_t *x, uint32_t size, uint32_t scale, uint32_t correction,
                    int16_t *y);
 
-/* A stream of samples into one int8 row per hop. */
+/* One coefficient of a DCT: the sum of x * basis >> shift, rounded (halves up) and saturated. */
+int16_t tk_signal_dct(const int16_t *x, const int16_t *basis, uint32_t size, uint32_t shift);
+
+/* A stream of samples into one int8 row of features per hop: the logarithms, or their DCT. */
 typedef struct {
     uint32_t frame; /* samples that a row sees: at most fft.length */
     uint32_t hop;   /* samples from row to row: at most frame */
@@ -82,7 +85,11 @@ typedef struct {
     uint32_t snr_shift;
     uint32_t log_scale;
     uint32_t correction;
-    int32_t multiplier; /* int8 = (log * multiplier + divisor / 2) / divisor + zero_point */
+    uint32_t coefficients; /* 0: a row has the logarithms of all channels */
+    const int16_t *basis;  /* [coefficients][channels] of the DCT, or NULL */
+    uint32_t basis_shift;
+    int32_t multiplier; /* int8 = floor((feature * multiplier + divisor / 2) / divisor) + zero_point
+                         */
     int32_t divisor;
     int32_t zero_point;
     /* the caller's memory */
@@ -100,7 +107,7 @@ typedef struct {
 /* Silence before the first sample, no noise known. */
 void tk_audio_frontend_reset(const tk_audio_frontend *f);
 /* Takes samples until they end or a row is complete; returns how many it took.  *rows is then 1 if
- * row[channels] was written, else 0: push the rest again. */
+ * row[coefficients, or channels] was written, else 0: push the rest again. */
 uint32_t tk_audio_frontend_push(const tk_audio_frontend *f, const int16_t *samples, uint32_t count,
                                 int8_t *row, uint32_t *rows);
 
