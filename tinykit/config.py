@@ -10,7 +10,7 @@ import difflib
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -23,6 +23,9 @@ from pydantic import (
 
 from tinykit.errors import UsageError
 from tinykit.units import parse_bytes
+
+if TYPE_CHECKING:
+    from tinykit.frontend import AudioFrontend
 
 CONFIG_NAME = "tinykit.toml"
 Split = Literal["train", "test", "calibration"]
@@ -111,6 +114,81 @@ class ModelSection(_Section):
     learnt: Annotated[tuple[LearntSection, ...], BeforeValidator(_names)] = ()
 
 
+class FrontendSection(_Section):
+    """[frontend]: what makes the model's input of raw samples, on the device: see frontends.md.
+
+    kind: "audio", or "motion" (accelerometers and other slow sensors). The C then has
+    `NAME_push`, which takes samples as they come; x of [data] may be int16 and is then recordings,
+    of which the same features are made. Without a kind there is no frontend.
+    input_hop: rows from one input to the next; without it inputs do not overlap.
+    Audio: feature_scale: what one unit of a feature (1 / log_scale of a natural logarithm) is to
+    the model, 1 / log_scale without it; or multiplier and divisor, as TFLM's micro_speech has them.
+    mfcc: how many cepstral coefficients make a row; without it the logarithms of all channels do.
+    Motion: mean and deviation of each axis, in the sensor's units.
+    """
+
+    kind: Literal["audio", "motion"] | None = None
+    input_hop: int | None = Field(default=None, ge=1)
+    mean: Annotated[tuple[float, ...], BeforeValidator(_names)] = ()
+    deviation: Annotated[tuple[float, ...], BeforeValidator(_names)] = ()
+    feature_scale: float | None = Field(default=None, gt=0)
+    multiplier: int | None = None
+    divisor: int | None = None
+    sample_rate: int = 16000
+    window_ms: float = 30.0
+    hop_ms: float = 10.0
+    channels: int = 40
+    lower_hz: float = 125.0
+    upper_hz: float = 7500.0
+    smoothing_bits: int = 10
+    even_smoothing: float = 0.025
+    odd_smoothing: float = 0.06
+    min_signal: float = 0.05
+    clamping: bool = False
+    pcan: bool = True
+    pcan_strength: float = 0.95
+    pcan_offset: float = 80.0
+    pcan_gain_bits: int = 21
+    log_scale: int = 64
+    mfcc: int = 0
+    mfcc_ortho: bool = False
+
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> FrontendSection:
+        motion = {"mean", "deviation"}
+        own = {
+            None: set[str](),
+            "motion": {"kind", "input_hop"} | motion,
+            "audio": set(FrontendSection.model_fields) - motion,
+        }[self.kind]
+        strange = sorted(self.model_fields_set - own)
+        if strange and self.kind is None:
+            raise ValueError('kind is missing: "audio" or "motion"')
+        if strange:
+            raise ValueError(f"{self.kind} has no {strange[0]}")
+        if self.kind == "motion" and not (self.mean and self.deviation):
+            raise ValueError("motion needs mean and deviation, a number for each axis")
+        if (self.multiplier is None) != (self.divisor is None):
+            raise ValueError("multiplier and divisor go together")
+        if self.multiplier is not None and self.feature_scale is not None:
+            raise ValueError("feature_scale stands in place of multiplier and divisor")
+        if self.kind == "audio":
+            try:
+                self.audio()
+            except UsageError as error:
+                raise ValueError(error.message.removeprefix("frontend: ")) from None
+        return self
+
+    def audio(self) -> AudioFrontend:
+        """The frontend of sound; its multiplier and divisor, where feature_scale is to say them,
+        are still its own. UsageError names a key out of its range."""
+        from tinykit.frontend import AudioFrontend
+
+        given = {key: getattr(self, key) for key in self.model_fields_set}
+        known = AudioFrontend.__dataclass_fields__
+        return AudioFrontend(**{key: value for key, value in given.items() if key in known})
+
+
 class DataSection(_Section):
     """[data]: samples and labels: class numbers, class names, or a row of values for the outputs.
 
@@ -172,6 +250,7 @@ class Config(_Section):
     project: ProjectSection = ProjectSection()
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
+    frontend: FrontendSection = FrontendSection()
     plan: PlanSection = PlanSection()
     board: BoardSection = BoardSection()
     target: TargetSection = TargetSection()

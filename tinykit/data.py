@@ -1,4 +1,7 @@
-"""A project's samples: from a loader function or from files, quantized as the model's input is."""
+"""A project's samples: from a loader function or from files, quantized as the model's input is.
+
+int16 samples are recordings, which the project's frontend makes inputs of.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,9 @@ import importlib.util
 import inspect
 import math
 import sys
+import wave
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +20,7 @@ import numpy.typing as npt
 
 from tinykit.config import DataSection, Split
 from tinykit.errors import TinykitError, UsageError
-from tinykit.ir import Graph, Tensor
+from tinykit.ir import Array, Graph, Tensor
 from tinykit.ops.target import Target, TargetForm
 from tinykit.passes.ports import input_places
 
@@ -52,15 +56,17 @@ def codings(graph: Graph) -> list[Coding]:
 
 @dataclass(frozen=True)
 class Samples:
-    """`x`: [n, …] float32 (real values) or int8 (quantized already).
+    """`x`: [n, …] float32 (real values), int8 (quantized already), or int16 (recordings).
 
     `y`: [n] class numbers (int32) or class names (text), or [n, …] values that the outputs should
-    have, float32 or int8 as `x`; None where there are no labels.
+    have, float32 or int8 as `x`; None where there are no labels. sample_rate: of recordings, in
+    hertz, where it is known.
     """
 
     x: npt.NDArray[Any]
     y: npt.NDArray[Any] | None
     source: str
+    sample_rate: int | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -68,12 +74,25 @@ class Samples:
     def first(self, limit: int | None) -> Samples:
         """At most the first `limit` samples, in order."""
         y = self.y if self.y is None else self.y[:limit]
-        return Samples(self.x[:limit], y, self.source)
+        return replace(self, x=self.x[:limit], y=y)
 
     def spread(self, count: int) -> Samples:
         """`count` samples at even distances (all, when there are fewer)."""
         chosen = np.unique(np.linspace(0, len(self.x) - 1, count).round().astype(np.int64))
-        return Samples(self.x[chosen], None if self.y is None else self.y[chosen], self.source)
+        return replace(self, x=self.x[chosen], y=None if self.y is None else self.y[chosen])
+
+    @property
+    def recorded(self) -> bool:
+        """Whether `x` is what a sensor said, of which a frontend is to make inputs."""
+        return bool(self.x.dtype == np.int16)
+
+    def heard(self, inputs: Callable[[Array, str], Array]) -> Samples:
+        """All inputs that `inputs` makes of the recordings, each with its recording's label."""
+        if len(self) == 0:
+            return self
+        made = [inputs(x, f"{self.source}, recording {i}") for i, x in enumerate(self.x)]
+        y = None if self.y is None else np.repeat(self.y, [len(part) for part in made], axis=0)
+        return Samples(np.concatenate(made), y, self.source)
 
     @property
     def classified(self) -> bool:
@@ -149,6 +168,11 @@ class Samples:
         int8 is taken as it is, byte for byte. Raises UsageError when the number of values per
         sample differs.
         """
+        if self.recorded:
+            raise UsageError(
+                f"{self.source}: x is int16, recordings of a sensor; the model wants features",
+                "say what makes them: [frontend] in tinykit.toml",
+            )
         flat = self.x.reshape(len(self.x), -1)
         if flat.shape[1] != sum(port.size for port in inputs):
             wanted = " and ".join(str(list(port.shape)) for port in inputs)
@@ -202,7 +226,8 @@ def noise(shape: tuple[int, ...], form: TargetForm, count: int = 64) -> Samples:
 
 
 def load_file(path: Path) -> Samples:
-    """Samples from .npz (arrays x and y), .npy (x) or .csv (numbers, the label last)."""
+    """Samples from .npz (arrays x and y), .npy (x), .csv (numbers, the label last), or .wav (one
+    recording)."""
     try:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
@@ -214,23 +239,39 @@ def load_file(path: Path) -> Samples:
         if path.suffix == ".csv":
             table = np.loadtxt(path, delimiter=",", ndmin=2, dtype=np.float64)
             return _checked(table[:, :-1], table[:, -1], str(path))
+        if path.suffix == ".wav":
+            return _sound(path)
     except FileNotFoundError:
         raise UsageError(f"{path}: no such file") from None
     except TinykitError:
         raise
     except Exception as error:  # numpy's readers raise many types on a damaged file
         raise UsageError(f"{path}: cannot be read as {path.suffix}: {error}") from error
-    raise UsageError(f"{path}: unknown kind of file", "use .npz, .npy or .csv")
+    raise UsageError(f"{path}: unknown kind of file", "use .npz, .npy, .csv or .wav")
+
+
+def _sound(path: Path) -> Samples:
+    """One recording of one channel."""
+    with wave.open(str(path), "rb") as sound:
+        if sound.getsampwidth() != 2 or sound.getnchannels() != 1:
+            raise UsageError(
+                f"{path}: {8 * sound.getsampwidth()} bits, {sound.getnchannels()} channels; "
+                "recordings are of 16 bits and one channel",
+                "sox in.wav -b 16 -c 1 out.wav",
+            )
+        x = np.frombuffer(sound.readframes(sound.getnframes()), "<i2").astype(np.int16)
+        return Samples(x[None], None, str(path), sound.getframerate())
 
 
 def _checked(x: object, y: object, source: str) -> Samples:
     values = np.asarray(x)
     if values.ndim < 2 or not len(values):
         raise UsageError(f"{source}: x must be [samples, …], it is {list(values.shape)}")
-    if values.dtype != np.int8:
+    if values.dtype not in (np.int8, np.int16):
         if values.dtype.kind != "f":
             raise UsageError(
-                f"{source}: x is {values.dtype}; real values must be float32, quantized ones int8",
+                f"{source}: x is {values.dtype}; real values must be float32, quantized ones int8, "
+                "recordings int16",
                 "convert it in the loader: whether 0…255 means 0…1 is not to be guessed",
             )
         if not np.isfinite(values).all():

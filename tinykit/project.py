@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tinykit.codegen.manifest import Manifest
     from tinykit.compress.quantize import QuantizationReport
     from tinykit.data import Samples
+    from tinykit.frontend.model import ModelFrontend
     from tinykit.host import HostModel
     from tinykit.ir import Array, Graph
     from tinykit.ops.target import Target as StepTarget
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]  # how many are done, of how many
 CALIBRATION_SAMPLES = 32
 ANALYSIS_SAMPLES = 128  # at most, for the contributions of layers
+VERIFIED_RECORDINGS = 5
 HEAD_SAMPLES = 16  # whose features a new head is scaled to
 
 
@@ -148,6 +150,10 @@ class Project:
             return _taught(self)
         return simplify(self.imported()) if self.config.model.head is None else _headed(self)
 
+    def frontend(self) -> ModelFrontend | None:
+        """What makes the model's input of recordings; None without [frontend]."""
+        return None if self.config.frontend.kind is None else _heard(self)
+
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes by number: [model] head's, or those in the data; else ()."""
         head = self.config.model.head
@@ -156,7 +162,7 @@ class Project:
         if not self.config.data.names("calibration"):
             return ()
         source = "train" if self.config.data.names("train") else "calibration"
-        return self.samples(source).class_names()
+        return self.recordings(source).class_names()
 
     def learning_layers(self) -> frozenset[str]:
         """The names of the layers that the project's plan trains; none without a plan."""
@@ -192,7 +198,27 @@ class Project:
         return replace(board, sram=wanted.sram or board.sram, flash=wanted.flash or board.flash)
 
     def samples(self, split: str, file: Path | None = None) -> Samples:
-        """The samples of a split ("train", "test", "calibration"), or of a file instead."""
+        """The samples of a split ("train", "test", "calibration"), or of a file instead; of
+        recordings (int16) the inputs that the frontend makes of them."""
+        return self.featured(self.recordings(split, file))
+
+    def featured(self, samples: Samples) -> Samples:
+        """Samples as they are; of recordings, all inputs that the frontend's C makes of each."""
+        from tinykit.host.frontend import HostFrontend
+
+        if not samples.recorded:
+            return samples
+        frontend = self.frontend()
+        if frontend is None:
+            raise UsageError(
+                f"{samples.source}: x is int16, recordings of a sensor; the model wants features",
+                "say what makes them: [frontend] in tinykit.toml",
+            )
+        _check_rate(samples, frontend)
+        return samples.heard(HostFrontend(frontend).inputs)
+
+    def recordings(self, split: str, file: Path | None = None) -> Samples:
+        """The same as they lie in their files."""
         from tinykit.data import load_file, load_samples
 
         if file is not None:
@@ -216,8 +242,9 @@ class Project:
         from tinykit.compress.quantize import quantize
         from tinykit.importers.sklearn import SUFFIXES
 
-        samples = self.samples("calibration", file)
-        test = samples if file or not self.config.data.names("test") else self.samples("test")
+        samples = _features(self.recordings("calibration", file))
+        own = file or not self.config.data.names("test")
+        test = samples if own else _features(self.recordings("test"))
         if model.suffix.lower() in SUFFIXES:
             from tinykit.compress.classical import quantize_estimator
 
@@ -258,6 +285,7 @@ class Project:
             budget=self._arena_budget if self.config.board.sram else None,
             input_rows=self.config.model.input_rows,
             class_names=self.class_names(),
+            frontend=self.frontend(),
             progress=progress and (lambda _, done, total: progress(done, total)),
         )
 
@@ -283,7 +311,7 @@ class Project:
 
         if not self.config.data.names("calibration"):
             return None, None
-        samples = self.samples("calibration").spread(count)
+        samples = self.featured(self.recordings("calibration").spread(count)).spread(count)
         quantized = samples.quantized(codings(graph))
         return quantized, samples.targets(form_of(graph, plan.training), self.class_names())
 
@@ -511,6 +539,23 @@ class Project:
         form = TargetForm("") if manifest.target is None else manifest.target.form
         return noise(manifest.input.shape[1:], form)
 
+    def verification_recordings(self, file: Path | None = None) -> list[Array]:
+        """What a frontend on the device is to hear: some of the training samples (or of `file`) if
+        they are recordings, else seeded noise; none without [frontend]."""
+        import numpy as np
+
+        frontend = self.frontend()
+        if frontend is None:
+            return []
+        if file is not None or self.config.data.names("train"):
+            samples = self.recordings("train", file)
+            if samples.recorded:
+                _check_rate(samples, frontend)
+                return list(samples.spread(VERIFIED_RECORDINGS).x)
+        shape = frontend.readings + frontend.hop, frontend.axes
+        noise = np.random.default_rng(0).normal(0, 3000, shape).clip(-32768, 32767)
+        return [noise.astype(np.int16)]
+
     def start(self, firmware: Path | None = None, count_instructions: bool = False) -> Target:
         """Start firmware where the project says (or find the board at its port)."""
         from tinykit.targets import open_target
@@ -566,7 +611,7 @@ def _headed(project: Project) -> Graph:
             "tinykit.toml: [model] head: needs samples to be made for",
             'add `train = "file.npz"` or `loader = "data.py:load"` to [data]',
         )
-    samples = project.samples("calibration")
+    samples = project.recordings("calibration")
     if samples.classified:
         names = project.class_names()
         count = len(names) or int(samples.labels().max()) + 1
@@ -579,10 +624,53 @@ def _headed(project: Project) -> Graph:
             )
     from tinykit.data import codings
 
-    x = samples.spread(HEAD_SAMPLES).quantized(codings(graph))
+    samples = project.featured(samples.spread(HEAD_SAMPLES)).spread(HEAD_SAMPLES)
+    x = samples.quantized(codings(graph))
     grows = head.grow_to is not None and project.config.plan.path is not None
     outputs, first = (head.outputs, head.classes) if grows else (head.classes, None)
     return replace_head(graph, outputs, x, first=first, seed=head.seed)
+
+
+@cache
+def _heard(project: Project) -> ModelFrontend:
+    """What [frontend] says, for the model's input."""
+    from tinykit.frontend.model import audio_for, motion_for
+    from tinykit.passes import simplify
+    from tinykit.passes.ports import input_places
+
+    section, graph = project.config.frontend, simplify(project.imported())
+    tensor = graph[graph.inputs[0]]
+    if len(input_places(graph)) > 1:
+        raise UsageError(
+            f"{project.model_path}: has several inputs; a frontend fills one",
+            "leave [frontend] out, and write it by hand: docs/frontends.md",
+        )
+    if section.kind == "motion":
+        return motion_for(section.mean, section.deviation, tensor, section.input_hop)
+    scale = section.feature_scale
+    if scale is None and section.multiplier is None:
+        scale = 1 / section.log_scale
+    return audio_for(section.audio(), tensor, section.input_hop, scale)
+
+
+def _features(samples: Samples) -> Samples:
+    """Samples for a float model; UsageError where they are recordings."""
+    if samples.recorded:
+        raise UsageError(
+            f"{samples.source}: x is int16, recordings; a float model is calibrated with its "
+            "float32 features",
+            "tinykit.frontend makes them as the device does: docs/frontends.md",
+        )
+    return samples
+
+
+def _check_rate(samples: Samples, frontend: ModelFrontend) -> None:
+    wanted = getattr(frontend.source, "sample_rate", None)
+    if samples.sample_rate not in (None, wanted):
+        raise UsageError(
+            f"{samples.source}: {samples.sample_rate} Hz; [frontend] is for {wanted} Hz",
+            f"sox in.wav -r {wanted} out.wav" if wanted else "recordings of motion are no .wav",
+        )
 
 
 @cache

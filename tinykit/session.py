@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tinykit.data import Coding, Samples
-from tinykit.errors import UsageError
+from tinykit.errors import UsageError, VerifyError
+from tinykit.ir import Array
 from tinykit.ops.target import Target
 
 if TYPE_CHECKING:
@@ -221,19 +222,21 @@ class Session:
         *,
         steps: int = 200,
         inferences: int = 10,
+        recordings: Sequence[Array] = (),
         stop: bool = True,
         progress: Progress | None = None,
     ) -> VerifyResult:
         """Compare the device with the host reference, bit for bit.
 
-        With `stop`, raises VerifyError naming the first layer that differs; otherwise the result
-        says so.
+        recordings: int16, for the frontend, whose inputs are compared, too. With `stop`, raises
+        VerifyError naming the first layer that differs; otherwise the result says so.
         """
         from tinykit.verify import compare, verify
+        from tinykit.verify.frontend import compare_inputs
 
         run = verify if stop else compare
         trains = self.manifest.trains and steps > 0
-        return run(
+        result = run(
             self.client,
             reference,
             self.quantize(samples),
@@ -242,6 +245,12 @@ class Session:
             inferences=inferences,
             progress=progress,
         )
+        if not result.equal or not recordings:
+            return result
+        heard, difference = compare_inputs(self.client, reference, recordings)
+        if difference is not None and stop:
+            raise VerifyError(str(difference))
+        return replace(result, heard=heard, difference=difference)
 
     def _targets(self, samples: Samples) -> list[Target]:
         """What the loss is told of each sample; the client refuses firmware that does not train."""

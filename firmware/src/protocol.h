@@ -34,9 +34,11 @@ enum {
     TK_LINK_TRAIN = 0x13,       /* u32 crc of the input, i32 label[, u32 crc of values] -> Step */
     TK_LINK_APPLY = 0x14,       /* -> */
     TK_LINK_RESET = 0x15,       /* -> */
-    TK_LINK_WRITE_TARGET = 0x16,    /* u32 offset, bytes -> */
-    TK_LINK_LEARN = 0x17,           /* i32 label[, u32 crc of values]: of the last sample -> Step */
-    TK_LINK_READ_PARAMETERS = 0x20, /* u32 offset, u32 length -> bytes */
+    TK_LINK_WRITE_TARGET = 0x16, /* u32 offset, bytes -> */
+    TK_LINK_LEARN = 0x17,        /* i32 label[, u32 crc of values]: of the last sample -> Step */
+    TK_LINK_BEGIN = 0x18,        /* a new recording -> */
+    TK_LINK_PUSH = 0x19, /* int16 samples -> u32 taken, u32 1 if the input is complete, u32 crc */
+    TK_LINK_READ_PARAMETERS = 0x20,  /* u32 offset, u32 length -> bytes */
     TK_LINK_CHECK_PARAMETERS = 0x21, /* -> u32 crc of all parameters */
     TK_LINK_SAVE = 0x22,             /* -> u32 length, u32 crc of the saved form */
     TK_LINK_READ_SAVED = 0x23,       /* u32 offset, u32 length -> bytes */
@@ -64,6 +66,6 @@ enum {
 };
 
 /* Flags in the reply to HELLO. */
-enum { TK_LINK_TRAINS = 1, TK_LINK_TRACES = 2, TK_LINK_LEARNS = 4 };
+enum { TK_LINK_TRAINS = 1, TK_LINK_TRACES = 2, TK_LINK_LEARNS = 4, TK_LINK_HEARS = 8 };
 
 #endif

@@ -86,6 +86,9 @@ static tk_link_reply hello(tk_link *link, uint32_t length) {
 #if TK_MODEL_LEARNS
     flags |= TK_LINK_LEARNS;
 #endif
+#ifdef TK_MODEL_READING_VALUES
+    flags |= TK_LINK_HEARS;
+#endif
 #if TK_TRACE
     flags |= TK_LINK_TRACES;
 #endif
@@ -180,6 +183,43 @@ static tk_link_reply infer(tk_link *link, uint32_t length) {
     memcpy(payload + 4, link->output, TK_MODEL_OUTPUT_BYTES);
     return done(4 + TK_MODEL_OUTPUT_BYTES);
 }
+
+#ifdef TK_MODEL_READING_VALUES
+/* Samples for the frontend: as many as it takes until the input is complete. */
+static tk_link_reply push(tk_link *link, uint32_t length) {
+    const uint32_t reading = TK_MODEL_READING_VALUES * sizeof(int16_t);
+    uint8_t *payload = tk_link_payload(link);
+    if (length == 0 || length % reading != 0) {
+        return refuse(TK_LINK_LENGTH);
+    }
+    uint32_t ready;
+    uint32_t taken = tk_model_push((const int16_t *)(void *)payload, length / reading, &ready);
+    uint32_t crc = 0;
+    if (ready) {
+        crc = tk_crc32(0, tk_model_input(), TK_MODEL_INPUT_BYTES);
+        link->holds = TK_HOLDS_INPUT;
+    }
+    tk_put32(payload, taken);
+    tk_put32(payload + 4, ready);
+    tk_put32(payload + 8, crc);
+    return done(12);
+}
+
+static tk_link_reply perform_hearing(tk_link *link, uint8_t kind, uint32_t length) {
+    if (kind == TK_LINK_PUSH) {
+        return push(link, length);
+    }
+    tk_model_begin();
+    return done(0);
+}
+#else
+static tk_link_reply perform_hearing(tk_link *link, uint8_t kind, uint32_t length) {
+    (void)link;
+    (void)kind;
+    (void)length;
+    return refuse(TK_LINK_UNSUPPORTED);
+}
+#endif
 
 #if TK_MODEL_TRAINS
 /* A target that is a vector waits here for its step. */
@@ -397,6 +437,9 @@ tk_link_reply tk_link_perform(tk_link *link, uint8_t kind, uint32_t length) {
             return refuse(TK_LINK_ORDER);
         }
         return read_some(link, length, link->output, TK_MODEL_OUTPUT_BYTES);
+    case TK_LINK_BEGIN:
+    case TK_LINK_PUSH:
+        return perform_hearing(link, kind, length);
     case TK_LINK_TRACE:
         return trace(link, length);
     default:

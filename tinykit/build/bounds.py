@@ -27,6 +27,7 @@ TABLE = Path(__file__).with_name("bounds.json")
 FORMAT = 1
 
 Variant = Literal["infer", "train"]  # firmware that only infers, or trains too
+HEARING = ("begin", "push")  # functions of a model with a frontend
 LEARN = "learn"  # the deepest function of a model that keeps samples
 MEMORIES = ("flash", "data", "bss")  # a node's memory by number; "data" takes flash and SRAM
 
@@ -250,6 +251,8 @@ def _stack(table: Table, variant: VariantTable, called: set[str], manifest: Mani
     layers = trained_layers(manifest)
     own = {name: cost.bytes(layers) for name, cost in variant.own.items()}
     calls = dict(variant.calls)
+    if manifest.frontend is None:
+        calls = {name: depth for name, depth in calls.items() if name not in HEARING}
     if manifest.keeps is not None:
         calls[LEARN] = calls["train"]
     thread = max(

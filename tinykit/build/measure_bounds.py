@@ -46,11 +46,14 @@ from tinykit.build.stack import RESET, UNHANDLED, StackAnalysis
 from tinykit.codegen.generate import generate
 from tinykit.codegen.manifest import Manifest
 from tinykit.errors import BuildError, TinykitError
+from tinykit.frontend.model import ModelFrontend, motion_for
 from tinykit.importers import load_model
+from tinykit.ir import Graph
 from tinykit.resources import resource_path
 from tinykit.training.plan import Plan
 
 PREFIX = "probe_"
+HEARING = "hearing"  # of a probe with a frontend
 LARGE = 1 << 26
 FAR = 1 << 16  # a depth that no real function has, to find where one is called
 # Variables whose sizes depend on the model; bounds.py adds them.
@@ -102,14 +105,18 @@ def shared_models() -> list[Path]:
 
 def make_probes(models: Sequence[Path], folder: Path) -> list[Probe]:
     """Every model, inferring and training: the first a little, the others everything; two of
-    them also keep samples, under a guard."""
+    them also keep samples, under a guard, and the first has a frontend, too."""
     probes = []
     for index, model in enumerate(models):
         graph = load_model(model)
         training = "all" if index else "some"
-        kinds = ("infer", training) if index == 1 else ("infer", training, "replay")
-        for name, text in ((kind, PLANS.get(kind, "")) for kind in kinds):
-            out = folder / f"{model.stem}-{name}"
+        kinds = ["infer", training] if index == 1 else ["infer", training, "replay"]
+        if index == 0:
+            kinds += [f"infer {HEARING}", f"{training} {HEARING}"]
+        for name in kinds:
+            text = PLANS.get(name.split()[0], "")
+            frontend = _frontend(graph) if name.endswith(HEARING) else None
+            out = folder / f"{model.stem}-{name.replace(' ', '-')}"
             shutil.rmtree(out, ignore_errors=True)
             out.mkdir(parents=True)
             plan = None
@@ -118,12 +125,21 @@ def make_probes(models: Sequence[Path], folder: Path) -> list[Probe]:
                 path.write_text(text)
                 plan = Plan.load(path)
             try:
-                manifest = generate(graph, out, name=PREFIX.strip("_"), plan=plan)
+                manifest = generate(
+                    graph, out, name=PREFIX.strip("_"), plan=plan, frontend=frontend
+                )
             except TinykitError as error:
                 print(f"  {out.name}: left out: {error.message}")
                 continue
             probes.append(Probe(out, manifest))
     return probes
+
+
+def _frontend(graph: Graph) -> ModelFrontend:
+    """Of motion, whose code is the larger one, with as many axes as rows of the input allow."""
+    tensor = graph[graph.inputs[0]]
+    axes = max(n for n in (1, 2, 3, 5, 7) if tensor.size % n == 0)
+    return motion_for((0.0,) * axes, (1.0 / tensor.quant.scale0,) * axes, tensor, None)
 
 
 def measure_table(board: Board, compiler: Compiler, probes: list[Probe], work: Path) -> Table:
@@ -246,6 +262,9 @@ def _variant(
         for entry, depth in depths.items():
             own.setdefault(entry, []).append((trained_layers(probe.manifest), depth))
     base, calls = _link_depths(built[0][1])
+    for probe, firmware in built:
+        if probe.manifest.frontend is not None:
+            calls = _link_depths(firmware)[1] | calls
     return VariantTable(
         roots=tuple(sorted(numbers[name] for name in graph.reach([*starts, *vectors]))),
         refs=tuple(sorted(refs)),

@@ -23,8 +23,8 @@ MemoryName = Literal["sram", "flash"]
 
 # The order in which reports list them. The first of each memory are exact before compiling.
 EXACT: dict[MemoryName, tuple[str, ...]] = {
-    "sram": ("arena", "parameters", "state", "replay", "guard"),
-    "flash": ("weights", "biases", "tables", "initial parameters"),
+    "sram": ("arena", "parameters", "state", "replay", "guard", "frontend"),
+    "flash": ("weights", "biases", "tables", "initial parameters", "frontend tables"),
 }
 CODE = ("generated code", "kernels", "firmware", "board support", "compiler library", "padding")
 BSS = ("runtime", "firmware", "board support", "compiler library", "padding")

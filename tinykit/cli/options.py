@@ -41,7 +41,7 @@ Limit = Annotated[
 SamplesFile = Annotated[
     Path | None,
     typer.Argument(
-        metavar="SAMPLES", help=".npz, .npy or .csv instead of [data].", show_default=False
+        metavar="SAMPLES", help=".npz, .npy, .csv or .wav instead of [data].", show_default=False
     ),
 ]
 LoadFile = Annotated[

@@ -45,6 +45,7 @@ def verify(
             opened.verification_samples(samples),
             steps=steps,
             inferences=inferences,
+            recordings=opened.verification_recordings(samples),
             stop=not json,
             progress=progress,
         )

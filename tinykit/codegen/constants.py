@@ -22,6 +22,7 @@ TAKEN = frozenset({
     "remember", "arena", "counts", "block", "trainer", "optimizer", "identity", "initial",
     "initial_state", "state_block", "parameter_set", "trained_biases", "trained_weights",
     "replay_block", "replay_set", "guard", "rollback", "rollbacks", "guard_block", "guard_set",
+    "begin", "push",
 })  # fmt: skip
 
 
@@ -119,6 +120,8 @@ class Constants:
 
     def _fresh(self, name: str) -> str:
         base = f"{self.prefix}_{identifier(name)}"
+        if identifier(name).startswith("frontend_"):  # those are the frontend's
+            base = f"{self.prefix}_layer_{identifier(name)}"
         symbol, count = base, 2
         while symbol in self.symbols or symbol.removeprefix(f"{self.prefix}_") in TAKEN:
             symbol, count = f"{base}_{count}", count + 1

@@ -14,6 +14,7 @@ from tinykit.codegen.manifest import Manifest
 from tinykit.codegen.row_input import RowInput
 from tinykit.codegen.sources import ModelSource, header_text, source_text
 from tinykit.errors import ModelError, UsageError
+from tinykit.frontend.model import ModelFrontend
 from tinykit.ir import Array, Graph
 from tinykit.ops.registry import check_shapes
 from tinykit.ops.target import Target
@@ -55,6 +56,7 @@ class Compiled:
     block: ParameterBlock
     plan: Plan | None
     class_names: tuple[str, ...] = ()
+    frontend: ModelFrontend | None = None
 
     @property
     def arena_bytes(self) -> int:
@@ -201,6 +203,7 @@ def generate(
     budget: Callable[[Manifest], int] | None = None,
     input_rows: bool = False,
     class_names: Sequence[str] = (),
+    frontend: ModelFrontend | None = None,
     progress: Progress | None = None,
 ) -> Manifest:
     """Compile a model and write its C files and manifest into `out_dir`.
@@ -209,7 +212,7 @@ def generate(
     fastest program that fits is written.
     input_rows: `<name>_input_row` and `<name>_row` take the input row by row, in place of
     `<name>_input` and `<name>_infer`.  Several models in one arena: see tinykit.codegen.shared.
-    class_names: by number.
+    class_names: by number.  frontend: `<name>_push` fills the input from raw samples.
     """
     compiled = compile_model(
         graph,
@@ -221,7 +224,8 @@ def generate(
         input_rows=input_rows,
         progress=progress,
     )
-    compiled = replace(compiled, class_names=_checked_names(compiled, class_names))
+    names = _checked_names(compiled, class_names)
+    compiled = replace(compiled, class_names=names, frontend=frontend)
     if budget is not None:
         fast = within(compiled, budget(manifest(emit(compiled))), keep_input)
         if fast.arena_bytes <= budget(manifest(emit(fast))):
@@ -282,6 +286,8 @@ def emit(compiled: Compiled) -> ModelSource:
         current = compiled.train.graph
         train = emitter.body(compiled.train)
     source = ModelSource(compiled, constants, infer, train, rows)
+    if source.frontend is not None:
+        source.frontend.check(graph[graph.inputs[0]])
     digest = hashlib.sha256(source_text(source).encode() + header_text(source).encode())
     source.identity = digest.digest()[:16]
     return source

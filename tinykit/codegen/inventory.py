@@ -7,8 +7,11 @@ from typing import Literal
 
 import tinykit
 from tinykit.codegen import guard as guards
+from tinykit.codegen.frontend import CALLS as FRONTEND_CALLS
+from tinykit.codegen.frontend import MEMORY, FrontendCode
 from tinykit.codegen.manifest import (
     FORMAT,
+    Frontend,
     Guards,
     Keeps,
     Manifest,
@@ -21,6 +24,7 @@ from tinykit.codegen.manifest import (
 )
 from tinykit.codegen.replay import CALLS, KERNELS, REPLAY_CALLS
 from tinykit.codegen.sources import ModelSource
+from tinykit.frontend.audio import AudioFrontend
 from tinykit.ir import Tensor
 from tinykit.ops.registry import operator
 from tinykit.ops.update import trained_name
@@ -41,6 +45,18 @@ def _port(tensor: Tensor, offset: int = 0) -> Port:
         offset=offset,
         scales=quant.scale if quant.per_channel else (),
         zero_points=quant.zero_point if quant.per_channel else (),
+    )
+
+
+def _frontend(code: FrontendCode) -> Frontend:
+    f = code.frontend
+    return Frontend(
+        kind="audio" if f.audio else "motion",
+        sample_rate=f.source.sample_rate if isinstance(f.source, AudioFrontend) else 0,
+        axes=f.axes,
+        rows=f.rows,
+        features=f.features,
+        hop=f.hop,
     )
 
 
@@ -88,6 +104,8 @@ def manifest(source: ModelSource) -> Manifest:
     guard = source.guard
     if guard is not None:
         sram["guard"] = 0
+    if source.frontend is not None:
+        sram[MEMORY] = 0
     for item, size in symbols.values():
         (sram if item in sram else flash)[item] = (sram if item in sram else flash).get(
             item, 0
@@ -103,6 +121,9 @@ def manifest(source: ModelSource) -> Manifest:
     if guard is not None:
         calls += guards.CALLS
         kernels |= set(guards.KERNELS)
+    if source.frontend is not None:
+        calls += FRONTEND_CALLS
+        kernels |= source.frontend.kernels
     macs = {"infer": _macs(compiled.infer)}
     if train is not None:
         macs["train"] = _macs(train)
@@ -148,6 +169,7 @@ def manifest(source: ModelSource) -> Manifest:
             *_segments("infer", compiled.infer),
             *(_segments("train", train) if train else ()),
         ),
+        frontend=None if source.frontend is None else _frontend(source.frontend),
         symbols={name: item for name, (item, _) in symbols.items()},
         kernels=tuple(sorted(kernels)),
         calls=calls,

@@ -139,6 +139,20 @@ class Guards(_Value):
     block_bytes: int
 
 
+class Frontend(_Value):
+    """What fills the input from raw int16 samples: rows of features, a new input every `hop` rows.
+
+    sample_rate: in Hz, of sound; 0 for motion. axes: values of a reading.
+    """
+
+    kind: Literal["audio", "motion"]
+    sample_rate: int
+    axes: int
+    rows: int
+    features: int
+    hop: int
+
+
 class Memory(_Value):
     """Exact bytes by item; the ELF must agree."""
 
@@ -174,6 +188,7 @@ class Manifest(_Value):
     input_offset: int = 0  # of the input in the arena
     input_rows: bool = False  # the input arrives row by row
     segments: tuple[StreamedSegment, ...] = ()
+    frontend: Frontend | None = None
     symbols: dict[str, str]
     kernels: tuple[str, ...]
     calls: int  # runtime calls in the generated code

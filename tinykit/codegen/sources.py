@@ -11,6 +11,7 @@ import tinykit
 from tinykit.codegen.constants import Constants, number, wrapped
 from tinykit.codegen.cstruct import struct_types
 from tinykit.codegen.emit import END, FunctionBody, port_macros
+from tinykit.codegen.frontend import FrontendCode
 from tinykit.codegen.guard import GuardText
 from tinykit.codegen.replay import ReplayLayout, ReplayText
 from tinykit.codegen.row_input import RowInput
@@ -68,6 +69,14 @@ class ModelSource:
         return GuardText.of(self.prefix, plan.guard, form, compiled.block)
 
     @property
+    def frontend(self) -> FrontendCode | None:
+        """What fills the input from raw samples, if the project has it."""
+        frontend = self.compiled.frontend
+        if frontend is None:
+            return None
+        return FrontendCode(self.prefix, frontend, self.rows is not None)
+
+    @property
     def save_bytes(self) -> int:
         return self.compiled.block.size + SAVE_OVERHEAD if self.train else 0
 
@@ -84,6 +93,8 @@ class ModelSource:
         found[f"{p}_arena"] = ("arena", self.compiled.arena_bytes)
         if self.rows is not None:
             found[self.rows.symbol] = ("state", self.rows.bytes)
+        if self.frontend is not None:
+            found |= self.frontend.symbols()
         if self.compiled.state.size:
             found[f"{p}_state_block"] = ("state", self.compiled.state.size)
             found[f"{p}_initial_state"] = ("tables", self.compiled.state.size)
@@ -119,11 +130,13 @@ class ModelSource:
             names += self.replay.entries
         if self.guard is not None:
             names += self.guard.entries
+        if self.frontend is not None:
+            names += ["begin", "push"]
         return tuple(f"{self.prefix}_{name}" for name in names)
 
     def firmware_header(self) -> str:
         """tinykit_model.h: the model under the names that the firmware uses."""
-        p = self.prefix
+        p, f = self.prefix, self.frontend
         identity = ", ".join(f"0x{byte:02X}" for byte in self.identity)
         longest = self.compiled.train or self.compiled.infer
         lines = [
@@ -146,6 +159,7 @@ class ModelSource:
             f"#define TK_MODEL_SAVE_BYTES {self.save_bytes}",
             f"#define TK_MODEL_TARGET_BYTES {self.target_bytes}",
             f"#define TK_MODEL_TRAINED {len(self.compiled.block.trained) if self.train else 0}",
+            *([] if f is None else [f"#define TK_MODEL_READING_VALUES {f.frontend.axes}"]),
             "/* Between runs the arena is free for the link. */",
             f"#define TK_MODEL_SCRATCH_BYTES {p.upper()}_ARENA_BYTES",
             f"#define tk_model_scratch() ((uint8_t *)tk_model_input() - {p.upper()}_INPUT_OFFSET)",
@@ -194,6 +208,8 @@ def header_text(source: ModelSource) -> str:
             f"const int8_t *{p}_infer(void); /* the outputs; consumes the input */",
         ]
     )
+    if source.frontend is not None:
+        lines += source.frontend.header()
     if source.compiled.state.size:
         lines += [
             "",
@@ -262,6 +278,9 @@ def source_text(source: ModelSource) -> str:
     ]
     if source.train is not None:
         parts.append('#include "tinykit/training.h"')
+    frontend = source.frontend
+    if frontend is not None:
+        parts.append(frontend.include)
     parts += ["", *arena_text(p)]
     if source.rows is not None:
         parts += source.rows.declarations()
@@ -280,6 +299,8 @@ def source_text(source: ModelSource) -> str:
         ]
     parts += ["", *source.constants.definitions, ""]
     parts += _layout_checks(source)
+    if frontend is not None:
+        parts += frontend.definitions()
     if source.train is not None:
         parts += _training_constants(source)
     replay = source.replay
@@ -290,8 +311,9 @@ def source_text(source: ModelSource) -> str:
         parts += guard.constants()
     at = compiled.infer.offsets[compiled.infer.graph.outputs[0]]
     output = f"(const int8_t *)({p}_arena + {at})"
+    fed = [] if frontend is None else frontend.functions()
     if source.rows is not None:
-        return "\n".join([*parts, *source.rows.functions(output)]) + "\n"
+        return "\n".join([*parts, *source.rows.functions(output), *fed]) + "\n"
     init = []
     if source.train is not None:
         init.append(f"    tk_parameters_reset(&{p}_parameter_set);")
@@ -316,6 +338,7 @@ def source_text(source: ModelSource) -> str:
         *(replay.keep(source.infer) if replay is not None else []),
         *source.infer.lines,
         f"    return {output};\n}}",
+        *fed,
     ]
     if state.size:
         parts += ["", f"uint8_t *{p}_state(void) {{ return {p}_state_block; }}"]
@@ -345,6 +368,7 @@ def _layout_checks(source: ModelSource) -> list[str]:
     lines = ["#if UINTPTR_MAX == UINT32_MAX"]
     for name in used:
         lines.append(f'_Static_assert(sizeof({name}) == {types[name].bytes}, "layout of {name}");')
+    lines += [] if source.frontend is None else source.frontend.checks()
     return [*lines, "#endif", ""]
 
 

@@ -78,17 +78,20 @@ static const tk_audio_frontend {p}_config = {{
     )
 
 
-def motion_text(w: MotionWindow, prefix: str) -> FrontendText:
-    """What `tk_motion_push` works with."""
+def motion_text(w: MotionWindow, prefix: str, windows: bool = True) -> FrontendText:
+    """What `tk_motion_push` works with; without windows, only `tk_motion_normalize`."""
     p, axes = prefix, len(w.mean)
     tables = dict(zip((f"{p}_mean", f"{p}_multiplier", f"{p}_shift"), w.tables, strict=True))
     constants = "".join(map(_constant, tables, tables.values()))
+    memory = {f"{p}_rows": w.length * axes, f"{p}_filled": 4} if windows else {}
+    variables = f"""\
+static int8_t {p}_rows[{w.length * axes}];
+static uint32_t {p}_filled;
+"""
     return FrontendText(
         f"""\
 {constants}
-static int8_t {p}_rows[{w.length * axes}];
-static uint32_t {p}_filled;
-
+{variables if windows else ""}
 static const tk_motion_window {p}_config = {{
     .axes = {axes},
     .length = {w.length},
@@ -97,13 +100,13 @@ static const tk_motion_window {p}_config = {{
     .multiplier = {p}_multiplier,
     .shift = {p}_shift,
     .zero_point = {w.zero_point},
-    .rows = {p}_rows,
-    .filled = &{p}_filled,
+    .rows = {f"{p}_rows" if windows else "0"},
+    .filled = {f"&{p}_filled" if windows else "0"},
 }};
 """,
         "tinykit/motion.h",
         {name: table.nbytes for name, table in tables.items()} | {f"{p}_config": MOTION_BYTES},
-        {f"{p}_rows": w.length * axes, f"{p}_filled": 4},
+        memory,
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinykit.codegen.manifest import Manifest
+from tinykit.codegen.manifest import Frontend, Manifest
 from tinykit.errors import BuildError, LinkError, UsageError
 from tinykit.host.runtime import run_compiler, runtime_digest, runtime_dir, runtime_objects
 from tinykit.ir import Array
@@ -153,6 +153,8 @@ class HostModel:
     def reset(self) -> None:
         """Parameters and state back to their initial values, step 0."""
         self._function("init")()
+        if self.manifest.frontend is not None:
+            self.begin()
 
     @property
     def state(self) -> bytes:
@@ -206,6 +208,42 @@ class HostModel:
         output = self.manifest.output
         raw = ctypes.string_at(pointer, output.bytes)
         return np.frombuffer(raw, np.dtype(output.dtype)).reshape(output.shape).copy()
+
+    def begin(self) -> None:
+        """Forget what was pushed: a new recording begins."""
+        self._frontend()
+        self._function("begin")()
+
+    def push(self, samples: Array) -> tuple[int, Array | None]:
+        """How many of int16 samples [n], or readings [n, axes], the frontend took, and what they
+        completed, if anything: the input, int8 in its shape; of an input by rows the outputs.
+
+        The rest is to be pushed again. UsageError without a frontend, or for other samples.
+        """
+        axes = self._frontend().axes
+        x = np.ascontiguousarray(samples)
+        if x.dtype != np.int16 or x.size % axes:
+            raise UsageError(f"samples are int16, {axes} a reading, got {x.dtype}{list(x.shape)}")
+        rows, done = self.manifest.input_rows, ctypes.c_void_p()
+        taken = int(
+            self._function("push")(
+                ctypes.c_void_p(x.ctypes.data), ctypes.c_uint32(x.size // axes), ctypes.byref(done)
+            )
+        )
+        if not done.value:
+            return taken, None
+        port = self.manifest.output if rows else self.manifest.input
+        place = done.value if rows else self._function("input")()
+        raw = ctypes.string_at(place, port.bytes)
+        return taken, np.frombuffer(raw, np.dtype(port.dtype)).reshape(port.shape).copy()
+
+    def _frontend(self) -> Frontend:
+        if self.manifest.frontend is None:
+            raise UsageError(
+                f"{self.manifest.name} was made without a frontend",
+                "[frontend] in tinykit.toml says what makes its input of samples",
+            )
+        return self.manifest.frontend
 
     def train(self, sample: Array, target: Target) -> StepResult:
         """One training step on one sample.

@@ -156,7 +156,10 @@ class Client:
 
     def infer(self, sample: NDArray[np.int8]) -> NDArray[np.int8]:
         """The model's outputs, int8, flat, for one sample of int8 in the input's shape."""
-        crc = self._write_input(sample)
+        return self.infer_held(self._write_input(sample))
+
+    def infer_held(self, crc: int) -> NDArray[np.int8]:
+        """Likewise for the input that the device holds, if it has this checksum."""
         reply = self._session.request(Kind.INFER, struct.pack("<I", crc))
         size = self.hello.output_bytes
         output = reply[4:] if len(reply) == 4 + size else self._read(Kind.READ_OUTPUT, size)
@@ -195,6 +198,37 @@ class Client:
         if not -(2**31) <= label < 2**31:
             raise UsageError(f"label {label} is no class number")
         return struct.pack("<i", label)
+
+    def begin(self) -> None:
+        """A new recording begins: the device's frontend forgets what was pushed."""
+        self._require_hearing()
+        self._session.request(Kind.BEGIN)
+
+    def push(self, samples: NDArray[np.int16]) -> tuple[int, int | None]:
+        """How many of int16 samples [n], or readings [n, axes], the device's frontend took of those
+        that fit into a frame; and the checksum of its input where that is complete now.
+
+        The rest is to be pushed again, after `infer_held` of a complete input.
+        """
+        self._require_hearing()
+        values = np.ascontiguousarray(samples, np.dtype("<i2"))
+        if samples.dtype != np.int16 or not samples.size:
+            raise UsageError(f"samples are int16, at least one, not {samples.dtype}{samples.shape}")
+        room = self.hello.payload // (values[0].size * 2)
+        reply = self._session.request(Kind.PUSH, values[:room].tobytes())
+        if len(reply) != 12:
+            raise LinkError(f"the device's reply to PUSH has {len(reply)} bytes instead of 12")
+        taken, ready, crc = struct.unpack("<III", reply)
+        if not 0 < taken <= min(room, len(values)):
+            raise LinkError(f"the device says that it took {taken} of {min(room, len(values))}")
+        return taken, crc if ready else None
+
+    def _require_hearing(self) -> None:
+        if not self.hello.hears:
+            raise LinkError(
+                f"the firmware of model '{self.hello.name}' has no frontend",
+                "say in tinykit.toml what [frontend] it has, and build it again",
+            )
 
     def apply(self) -> None:
         """Ends an accumulation of several samples early."""

@@ -27,6 +27,8 @@ class Kind(IntEnum):
     RESET = 0x15
     WRITE_TARGET = 0x16
     LEARN = 0x17
+    BEGIN = 0x18
+    PUSH = 0x19
     READ_PARAMETERS = 0x20
     CHECK_PARAMETERS = 0x21
     SAVE = 0x22
@@ -82,6 +84,7 @@ class HelloFlag(IntFlag):
     TRAINS = 1
     TRACES = 2
     LEARNS = 4
+    HEARS = 8
 
 
 def _unpack(layout: struct.Struct, payload: bytes, what: str) -> tuple[int, ...]:
@@ -118,6 +121,11 @@ class Hello:
         return HelloFlag.LEARNS in self.flags
 
     @property
+    def hears(self) -> bool:
+        """Whether the firmware has a frontend that takes samples of a sensor."""
+        return HelloFlag.HEARS in self.flags
+
+    @property
     def traces(self) -> bool:
         """Whether the firmware was built with the layer trace."""
         return HelloFlag.TRACES in self.flags
@@ -137,7 +145,7 @@ class Hello:
             )
         name = payload[layout.size :].decode("utf-8", "replace")
         return cls(
-            flags=HelloFlag(flags & 7),
+            flags=HelloFlag(flags & 15),
             payload=longest,
             input_bytes=inputs,
             output_bytes=outputs,

@@ -23,6 +23,11 @@ def verification_report(result: VerifyResult) -> Report:
     lines = [
         f"after {result.steps} training steps and {result.inferences} inferences "
         f"({compared}all predictions and losses compared; {result.saturations} saturations):",
+        *(
+            [f"{result.heard} inputs made of recordings by the frontend on the device compared"]
+            if result.heard
+            else []
+        ),
         f"{result.differing_bits} differing bits: the device "
         f"{'equals' if result.equal else 'does not equal'} the host reference",
     ]

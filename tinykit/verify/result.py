@@ -93,7 +93,8 @@ class VerifyResult:
 
     `altered` are constants in the firmware's file that are not what was generated (none are looked
     for without the file, or when a run has differed already). `traced` says whether every
-    operator's output was compared, not only results and parameters.
+    operator's output was compared, not only results and parameters. `heard`: inputs that the
+    frontend on the device made of recordings, and that were compared.
     """
 
     inferences: int
@@ -103,6 +104,7 @@ class VerifyResult:
     tensors: tuple[TensorBits, ...]
     difference: Difference | None
     altered: tuple[AlteredConstant, ...] = ()
+    heard: int = 0
 
     @property
     def compared_bits(self) -> int:

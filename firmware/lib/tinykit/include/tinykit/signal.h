@@ -111,6 +111,23 @@ void tk_audio_frontend_reset(const tk_audio_frontend *f);
 uint32_t tk_audio_frontend_push(const tk_audio_frontend *f, const int16_t *samples, uint32_t count,
                                 int8_t *row, uint32_t *rows);
 
+/* Rows in a sliding window: a model's whole input, again every `hop` rows. */
+typedef struct {
+    const tk_audio_frontend *frontend;
+    uint32_t rows;     /* of a window */
+    uint32_t features; /* of a row */
+    uint32_t hop;      /* rows from window to window: at most rows */
+    int8_t *window;    /* [rows][features] the caller's memory: the last rows */
+    uint32_t *held;    /* [1] */
+} tk_audio_window;
+
+/* No rows yet, and the frontend as at its reset. */
+void tk_audio_window_reset(const tk_audio_window *w);
+/* Takes samples until they end or a window is complete; returns how many it took.  *ready is then 1
+ * if y[rows][features] was written, else 0: push the rest again. */
+uint32_t tk_audio_window_push(const tk_audio_window *w, const int16_t *samples, uint32_t count,
+                              int8_t *y, uint32_t *ready);
+
 #ifdef __cplusplus
 }
 #endif
