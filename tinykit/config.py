@@ -124,6 +124,8 @@ class FrontendSection(_Section):
     Audio: feature_scale: what one unit of a feature (1 / log_scale of a natural logarithm) is to
     the model, 1 / log_scale without it; or multiplier and divisor, as TFLM's micro_speech has them.
     mfcc: how many cepstral coefficients make a row; without it the logarithms of all channels do.
+    preprocessor: a .tflite of TFLM's Signal* operators, whose numbers they all are; beside it count
+    only sample_rate, hop_ms, input_hop, mfcc, and where the file says nothing of it feature_scale.
     Motion: mean and deviation of each axis, in the sensor's units.
     """
 
@@ -134,6 +136,7 @@ class FrontendSection(_Section):
     feature_scale: float | None = Field(default=None, gt=0)
     multiplier: int | None = None
     divisor: int | None = None
+    preprocessor: str | None = None
     sample_rate: int = 16000
     window_ms: float = 30.0
     hop_ms: float = 10.0
@@ -172,7 +175,12 @@ class FrontendSection(_Section):
             raise ValueError("multiplier and divisor go together")
         if self.multiplier is not None and self.feature_scale is not None:
             raise ValueError("feature_scale stands in place of multiplier and divisor")
-        if self.kind == "audio":
+        if self.preprocessor is not None:
+            beside = {"kind", "preprocessor", "sample_rate", "hop_ms", "input_hop", "feature_scale"}
+            said = sorted(self.model_fields_set - beside - {"mfcc", "mfcc_ortho"})
+            if said:
+                raise ValueError(f"{said[0]} is what the preprocessor says; leave it out")
+        elif self.kind == "audio":
             try:
                 self.audio()
             except UsageError as error:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tinykit.data import Samples
     from tinykit.frontend.model import ModelFrontend
     from tinykit.host import HostModel
-    from tinykit.ir import Array, Graph
+    from tinykit.ir import Array, Graph, Tensor
     from tinykit.ops.target import Target as StepTarget
     from tinykit.schedule import Program
     from tinykit.session import Session
@@ -648,9 +648,42 @@ def _heard(project: Project) -> ModelFrontend:
     if section.kind == "motion":
         return motion_for(section.mean, section.deviation, tensor, section.input_hop)
     scale = section.feature_scale
+    if section.preprocessor is not None:
+        return _preprocessed(project, tensor)
     if scale is None and section.multiplier is None:
         scale = 1 / section.log_scale
     return audio_for(section.audio(), tensor, section.input_hop, scale)
+
+
+def _preprocessed(project: Project, tensor: Tensor) -> ModelFrontend:
+    """The frontend that [frontend] preprocessor is."""
+    from tinykit.frontend.model import audio_for
+    from tinykit.importers.preprocessor import read_preprocessor
+
+    section = project.config.frontend
+    assert section.preprocessor is not None
+    path = project.root / section.preprocessor
+    found = read_preprocessor(
+        path,
+        sample_rate=section.sample_rate,
+        hop_ms=section.hop_ms,
+        mfcc=section.mfcc,
+        mfcc_ortho=section.mfcc_ortho,
+    )
+    scale = section.feature_scale
+    if scale is not None and (found.final or found.feature_scale is not None):
+        raise UsageError(
+            f"{path}: says itself what a feature is to the model", "leave feature_scale out"
+        )
+    if found.final and found.zero_point != tensor.quant.zero_point0:
+        raise UsageError(
+            f"{path}: makes int8 with zero point {found.zero_point}; the model's input "
+            f"{tensor.name} has {tensor.quant.zero_point0}",
+            "the file belongs to another model",
+        )
+    if not found.final:
+        scale = scale or found.feature_scale or 1 / found.log_scale
+    return audio_for(found, tensor, section.input_hop, scale)
 
 
 def _features(samples: Samples) -> Samples:

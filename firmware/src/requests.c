@@ -369,7 +369,10 @@ static tk_link_reply load(tk_link *link, uint32_t length) {
     return done(0);
 }
 
-static tk_link_reply perform_training(tk_link *link, uint8_t kind, uint32_t length) {
+/* Never inlined: of two switches in one function, one may jump back, for which no table of relative
+ * jumps will do, and through others the bound of the stack cannot follow. */
+__attribute__((noinline)) static tk_link_reply perform_training(tk_link *link, uint8_t kind,
+                                                                uint32_t length) {
     switch (kind) {
     case TK_LINK_TRAIN:
         return train(link, length, false);

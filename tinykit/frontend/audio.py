@@ -164,11 +164,11 @@ class AudioFrontend:
     @cached_property
     def tables(self) -> AudioTables:
         bins, offsets, widths, weights, unweights = self._filters
-        half = self.fft // 2
+        twiddles, super_twiddles = transform(self.fft)
         return AudioTables(
             window=self._window(),
-            twiddles=_twiddles(-2 * np.pi * np.arange(half) / half),
-            super_twiddles=_twiddles(-np.pi * (np.arange(1, half // 2 + 1) / half + 0.5)),
+            twiddles=twiddles,
+            super_twiddles=super_twiddles,
             weights=weights,
             unweights=unweights,
             bins=bins,
@@ -240,6 +240,15 @@ class AudioFrontend:
 def _mel(hertz: Array) -> Array:
     mel: Array = (1127 * np.log1p(hertz.astype(np.float64) / 700)).astype(F32)
     return mel
+
+
+def transform(length: int) -> tuple[Array, Array]:
+    """int16 twiddles [length / 2, 2] and super twiddles [length / 4, 2] of a real FFT."""
+    half = length // 2
+    return (
+        _twiddles(-2 * np.pi * np.arange(half) / half),
+        _twiddles(-np.pi * (np.arange(1, half // 2 + 1) / half + 0.5)),
+    )
 
 
 def _twiddles(phase: Array) -> Array:

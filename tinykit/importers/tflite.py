@@ -15,6 +15,7 @@ from tinykit.importers.dilation import join_dilations
 from tinykit.importers.float_islands import join_float_islands
 from tinykit.importers.fold import FOLDED, fold
 from tinykit.importers.names import LayerNames, unique_names
+from tinykit.importers.preprocessor import SIGNAL
 from tinykit.importers.tflite_file import FileGraph, FileOperator, FileTensor, read_tflite
 from tinykit.importers.tflite_node import FULL_INT8, TfliteNode
 from tinykit.ir import Graph, Op, Tensor
@@ -22,6 +23,10 @@ from tinykit.ops.registry import check_shapes, tflite_operators
 from tinykit.ops.registry import operator as find_operator
 from tinykit.passes.ports import single_ports
 
+A_FRONTEND = (
+    "a model of Signal* operators stands in front of another one: "
+    '[frontend] kind = "audio", preprocessor = "FILE.tflite" in its tinykit.toml'
+)
 LAST_ARG_MAX = "supported is one class number from all scores, at the end of the model"
 
 
@@ -113,9 +118,10 @@ class _Importer:
     def _convert(self, node: TfliteNode) -> None:
         operator = tflite_operators().get(node.builtin)
         if operator is None:
+            signal = node.builtin.startswith(SIGNAL)
             raise node.error(
                 f"this operator (version {node.version}) is not supported",
-                f"supported are {', '.join(supported_builtins())}",
+                A_FRONTEND if signal else f"supported are {', '.join(supported_builtins())}",
             )
         try:
             ops = operator.from_tflite(node)

@@ -61,7 +61,8 @@ class FileTensor:
 @dataclass(frozen=True)
 class FileOperator:
     """inputs, outputs: tensor indices, -1 where absent; options: by the schema's names;
-    variable: what a VAR_HANDLE stands for; origin: the node of another format that it was."""
+    variable: what a VAR_HANDLE stands for; origin: the node of another format that it was; custom:
+    the options of a custom operator, as its own code reads them."""
 
     builtin: str
     version: int
@@ -70,6 +71,7 @@ class FileOperator:
     options: Mapping[str, int | float]
     variable: str = ""
     origin: str = ""
+    custom: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,10 @@ class _Reader:
             raise ModelError(f"a {builtin} names a tensor that does not exist", DAMAGED)
         variable = _variable(operator) if builtin == "VAR_HANDLE" else ""
         options = self._options(operator)
-        return FileOperator(builtin, int(code.Version()), inputs, outputs, options, variable)
+        length = self._count(operator.CustomOptionsLength(), 1, f"bytes of options of a {builtin}")
+        custom = bytes(operator.CustomOptionsAsNumpy()) if length else b""
+        version = int(code.Version())
+        return FileOperator(builtin, version, inputs, outputs, options, variable, custom=custom)
 
     def _options(self, operator: Any) -> dict[str, int | float]:
         """All scalar fields of the operator's options, and vectors' items as "Name[i]"."""
