@@ -397,6 +397,7 @@ class Project:
         from tinykit.training.search import Cost
 
         compiled = compile_model(graph, name=self.name, plan=plan, samples=samples, labels=labels)
+        compiled = replace(compiled, frontend=self.frontend())
         memory = self.memory(manifest(emit(compiled)))
         train = compiled.train
         assert train is not None

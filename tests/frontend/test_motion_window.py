@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.audio_frontend import at, library
-from tests.support.kernels import RUNTIME
+from tests.support.kernels import RUNTIME, SANITIZE
 from tinykit.errors import UsageError
 from tinykit.frontend import MotionWindow, frontend_files
 from tinykit.ir import Array
@@ -118,3 +118,36 @@ def test_written_c_is_numpy(tmp_path: Path) -> None:
         if wrist.wrist_push(ctypes.c_void_p(at(row)), ctypes.c_void_p(at(y))):
             made.append(y.copy())
     np.testing.assert_array_equal(np.array(made), window.windows(x))
+
+
+def test_no_undefined_behaviour(tmp_path: Path) -> None:
+    """The written C under sanitizers: extreme readings, the smallest and largest factors."""
+    window = MotionWindow(3, 2, (-32768.0, 32767.0, 0.0), (2.0**-14, 2.0**15, 1.0), 1.0, -128)
+    for name, text in frontend_files(window, "wrist").items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "main.c").write_text(
+        """#include <stdio.h>
+#include "wrist.h"
+int main(void) {
+    static const int16_t extremes[4] = {-32768, -1, 0, 32767};
+    int8_t window[WRIST_LENGTH * WRIST_AXES];
+    wrist_reset();
+    for (uint32_t i = 0; i < 64; i++) {
+        const int16_t row[3] = {extremes[i & 3], extremes[i >> 2 & 3], extremes[i >> 4]};
+        if (wrist_push(row, window)) {
+            fwrite(window, 1, sizeof window, stdout);
+        }
+    }
+    return 0;
+}
+"""
+    )
+    subprocess.run(
+        ["gcc", "-std=c11", "-O1", *SANITIZE, f"-I{RUNTIME / 'include'}", "-o", tmp_path / "main",
+         tmp_path / "main.c", tmp_path / "wrist.c", RUNTIME / "src" / "motion_window.c"],
+        check=True,
+    )  # fmt: skip
+    said = subprocess.run([tmp_path / "main"], check=True, capture_output=True, timeout=60).stdout
+    extremes = np.array([-32768, -1, 0, 32767], np.int16)
+    x = np.array([(extremes[i & 3], extremes[i >> 2 & 3], extremes[i >> 4]) for i in range(64)])
+    np.testing.assert_array_equal(np.frombuffer(said, np.int8), window.windows(x).reshape(-1))

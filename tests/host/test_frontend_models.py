@@ -123,6 +123,21 @@ def test_a_training_step_takes_what_was_pushed(tmp_path: Path) -> None:
     assert pushing.parameters() == given.parameters()
 
 
+def test_a_plans_cost_counts_the_frontend(tmp_path: Path) -> None:
+    """What a search for plans takes for the memory of one is what will be built."""
+    example = Path(__file__).parents[2] / "examples" / "gesture_personalization"
+    text = f'[model]\npath = "{example / "model.tflite"}"\n'
+    heard = f'[frontend]\nkind = "motion"\nmean = {[0.0] * 6}\ndeviation = {[99.0] * 6}\n'
+    plan = Plan(update=(Update(layers="head", weights=1.0),))
+    costs = []
+    for content in (text, text + heard):
+        (tmp_path / "tinykit.toml").write_text(content)
+        project = Project.open(tmp_path)
+        costs.append(project._cost(project.graph(), plan, None, None))
+    assert costs[1].sram - costs[0].sram >= 604  # a window of 100 rows, and where it is
+    assert costs[1].flash - costs[0].flash >= 6 * (2 + 4 + 1)
+
+
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     graph = sound_model()
     tensor = graph[graph.inputs[0]]
@@ -209,6 +224,9 @@ def test_recordings_of_a_project_become_inputs(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         project.samples("test", tmp_path / "one.wav").x, frontend.inputs(x[0])
     )
+    (tmp_path / "float.keras").touch()
+    with pytest.raises(UsageError, match="calibrated with its float32 features"):
+        project.quantize(tmp_path / "float.keras", tmp_path / "out.tflite", tmp_path / "test.npz")
     with wave.open(str(tmp_path / "slow.wav"), "wb") as sound:
         sound.setparams((1, 2, 8000, 0, "NONE", ""))
         sound.writeframes(x[0].tobytes())

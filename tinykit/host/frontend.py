@@ -1,4 +1,7 @@
-"""A frontend's C as a library of this machine: features of recordings, as the device makes them."""
+"""A frontend's C as a library of this machine: features of recordings, as the device makes them.
+
+For motion NumPy does as well: it is exact and needs no loop over readings.
+"""
 
 from __future__ import annotations
 
