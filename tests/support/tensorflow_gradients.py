@@ -182,6 +182,12 @@ class Network:
     def _fully_connected(self, op: Op) -> Value:
         return tf.linalg.matmul(self._input(op), self.weights(op), transpose_b=True) + self.bias(op)
 
+    def _fine_logits(self, op: Op) -> Value:
+        weights = self.weights(op)
+        flat = tf.reshape(weights, [weights.shape[0], -1])
+        sums = tf.linalg.matmul(tf.reshape(self._input(op), [1, -1]), flat, transpose_b=True)
+        return tf.reshape(sums + self.bias(op), self.graph[op.outputs[0]].shape)
+
     def _add(self, op: Op) -> Value:
         return self._input(op) + self._input(op, 1)
 

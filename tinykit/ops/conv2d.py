@@ -175,7 +175,7 @@ def convolution_call(
     narrow = sum(-(-n // 16) * 16 for n in blocks)  # of int8, in sixteens (Helium)
     multiplier, shift = multipliers
     if len(multiplier) > 1:
-        multiplier, shift = _in_fours(multiplier), _in_fours(shift)
+        multiplier, shift = in_fours(multiplier), in_fours(shift)
     folded = folded_bias(graph, op)
     zero_point = x.quant.zero_point0
     if any(graph[name].order != "pairs" for name in (weights.name, rest) if name):
@@ -221,14 +221,14 @@ def _sees_padding(window: Struct) -> bool:
 def bias_field(graph: Graph, op: Op, folded: Array | None = None) -> Field:
     """The descriptor's biases: int32 for each output channel, zeros where the layer has none."""
     if folded is not None:
-        return Table("int32_t", _in_fours(folded), "biases")
+        return Table("int32_t", in_fours(folded), "biases")
     if op.inputs[2]:
         return Address(op.inputs[2])
     zeros = np.zeros(graph[op.outputs[0]].shape[-1], np.int32)
-    return Table("int32_t", _in_fours(zeros), "biases")
+    return Table("int32_t", in_fours(zeros), "biases")
 
 
-def _in_fours(values: Array) -> Array:
+def in_fours(values: Array) -> Array:
     """Filled up with zeros to a multiple of four, of which kernels read whole ones."""
     return np.pad(values, (0, -len(values) % 4))
 

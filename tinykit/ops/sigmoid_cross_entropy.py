@@ -1,6 +1,6 @@
 """Loss: cross-entropy of sigmoid(logits) against 0, 1 or values between; the mean over the outputs.
 
-Input: logits int8, N in all.  Output: gradient int16 with exponent -14, of (p - t) / 2^k with the
+Input: logits int8 or int16 (fine_logits), N in all.  Output: gradient int16 with exponent -14, of (p - t) / 2^k with the
 smallest k that makes max|p - t| <= 2^k.  The rate is learning rate * 2^k / N.  A target is N values
 v of int8 that mean (v + 128) / 255, or a class: 0 or 1 of a single output, else the one output that
 is 1.  The prediction is the first largest logit; of a single output, whether p > 1/2.  All in
@@ -86,6 +86,7 @@ class SigmoidCrossEntropy(Operator[LossAttributes]):
                 "guard_loss": self.attributes(op).guard_loss,
                 "zero_point": logits.quant.zero_point0,
                 "outputs": logits.size,
+                "fine": int(logits.dtype == "int16"),
             },
         )
         arguments = (logits.name, op.outputs[0], "$scratch", "$target", "$trainer", "$step")

@@ -1,6 +1,6 @@
 """Loss: cross-entropy of softmax(logits) against a class number.
 
-Input: logits int8 [1, N].  Output: gradient int16 with exponent -14, of (p - y) / 2^k with the
+Input: logits int8 or int16 (fine_logits) [1, N].  Output: gradient int16 with exponent -14, of (p - y) / 2^k with the
 smallest k that makes max|p - y| <= 2^k.  The step learns its loss, its prediction (first largest
 logit), rate = learning rate * 2^k, and whether it ends here.  Probabilities are float32, computed
 class by class in order.
@@ -100,6 +100,7 @@ class SoftmaxCrossEntropy(Operator[LossAttributes]):
             {
                 "scale": logits.quant.scale0,
                 "classes": logits.size,
+                "fine": int(logits.dtype == "int16"),
                 "skip_below": self.attributes(op).skip_below,
                 "guard_loss": self.attributes(op).guard_loss,
             },

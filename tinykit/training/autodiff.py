@@ -18,8 +18,10 @@ from tinykit.ops.gradient_arithmetic import gradient_scale
 from tinykit.ops.registry import operator
 from tinykit.ops.softmax_cross_entropy import GRADIENT_EXPONENT
 from tinykit.ops.update import UpdateAttributes, UpdateRule
+from tinykit.passes.dead import remove_dead_ops
+from tinykit.training.fine_logits import with_fine_logits
 from tinykit.training.gradient_types import typed
-from tinykit.training.loss import before_reshapes, loss_of, loss_op
+from tinykit.training.loss import CROSS_ENTROPIES, before_reshapes, loss_of, loss_op
 from tinykit.training.plan import Optimizer, Training
 
 UNCALIBRATED = Quantization.per_tensor(1.0)
@@ -175,17 +177,20 @@ def differentiate(graph: Graph, optimizer: Optimizer, training: Training | None 
     if not tape.wants(logits):
         raise PlanError(f"{graph.name}: no trained layer reaches the output")
 
+    seen, read = forward, logits
+    if training.logits == "int16" and kind in CROSS_ENTROPIES:
+        seen, read = with_fine_logits(forward, logits)
     loss = "loss/gradient"
     scale = gradient_scale(GRADIENT_EXPONENT)
     tape.tensors[loss] = Tensor(loss, graph[logits].shape, "int16", scale)
-    last = loss_op(graph, kind, logits, (loss,), optimizer, training)
+    last = loss_op(graph, kind, read, (loss,), optimizer, training)
     tape.contribute(logits, loss)
     for op in reversed(forward.ops):
         if any(name in tape.gradients for name in op.outputs):
             operator(op.kind).gradient(replace(op, layer=op.layer or op.name), tape)
 
     ops: list[Op] = []
-    for op in (*forward.ops, *_assignments(graph, end)):
+    for op in (*seen.ops, *_assignments(graph, end)):
         ops.append(op)
         ops.extend(mask for mask in tape.masks if mask.inputs[0] in op.outputs)
     ops += [last, *tape.ops]
@@ -198,8 +203,9 @@ def differentiate(graph: Graph, optimizer: Optimizer, training: Training | None 
         else t
         for t in tape.tensors.values()
     }
-    tensors = {**forward.tensors, **states}
-    made = replace(forward, tensors=tensors, ops=tuple(ops)).pruned().check()
+    tensors = {**seen.tensors, **states}
+    whole = replace(seen, tensors=tensors, ops=tuple(ops), outputs=(read,))
+    made = (remove_dead_ops(whole) if read != logits else whole).pruned().check()
     return made if training.gradients == "int16" else typed(made, training.gradients)
 
 

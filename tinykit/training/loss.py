@@ -16,6 +16,7 @@ from tinykit.training.plan import Optimizer, Training
 
 SOFTMAX, SIGMOID, SQUARED = "softmax_cross_entropy", "sigmoid_cross_entropy", "mean_squared_error"
 GROWING, TRIPLET = "growing_softmax_cross_entropy", "triplet"
+CROSS_ENTROPIES = (SOFTMAX, SIGMOID, GROWING)
 BY_ENDING = {
     "softmax": SOFTMAX,
     "logistic": SIGMOID,

@@ -136,6 +136,10 @@ class Training(_Section):
     gradients: the type of gradient tensors. "int8" halves their SRAM and keeps 6 bits of the
           largest gradients; "float32" is for comparison. Both are in plain loops, slower than
           "int16", and for convolutions, fully connected layers, ADD, averages and activations.
+    logits: what a cross-entropy sees of the last layer: "int16", 16 times finer than its int8 outputs
+          and 16 times their range; or "int8", those outputs themselves, for comparison. Networks
+          whose logits are not one row of a fully connected layer (or of a 1x1 convolution) have
+          "int8".
     classes, margin: of "triplet". How many classes there may be; and by how much the squared
           distance to other centres shall be larger, in real units of the embedding.
     """
@@ -144,6 +148,7 @@ class Training(_Section):
     target: Literal["given", "input"] = "given"
     keep: Keep | None = None
     gradients: Literal["int16", "int8", "float32"] = "int16"
+    logits: Literal["int16", "int8"] = "int16"
     classes: int = Field(0, ge=0, le=4096)
     margin: float = Field(1.0, ge=1e-6, le=1e9)
 

@@ -4,22 +4,22 @@
 
 #define GRADIENT_EXPONENT 14 /* the loss gradient is in units of 2^-14 */
 
-void tk_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const int8_t *logits,
-                                 int16_t *gradient, float *scratch, const tk_target *target,
-                                 tk_trainer *trainer, tk_step *step) {
-    const uint32_t classes = loss->classes;
+void tk_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const void *logits,
+                              int16_t *gradient, float *scratch, const tk_target *target,
+                              tk_trainer *trainer, tk_step *step) {
+    const uint32_t classes = loss->classes, fine = loss->fine;
     const uint32_t label = (uint32_t)target->label;
     uint32_t best = 0;
     for (uint32_t c = 1; c < classes; c++) {
-        if (logits[c] > logits[best]) {
+        if (tk_logit(logits, fine, c) > tk_logit(logits, fine, best)) {
             best = c;
         }
     }
-    const int32_t top = logits[best];
-    const float distance = (float)(top - logits[label]) * loss->scale;
+    const int32_t top = tk_logit(logits, fine, best);
+    const float distance = (float)(top - tk_logit(logits, fine, label)) * loss->scale;
     float total = 0.0f;
     for (uint32_t c = 0; c < classes; c++) {
-        scratch[c] = tk_exp((float)(logits[c] - top) * loss->scale);
+        scratch[c] = tk_exp((float)(tk_logit(logits, fine, c) - top) * loss->scale);
         total = total + scratch[c];
     }
     float largest = 0.0f;

@@ -12,27 +12,28 @@ static float target_of(const tk_sigmoid_cross_entropy *loss, const tk_target *ta
     return (loss->outputs == 1 ? label == 1 : label == c) ? 1.0f : 0.0f;
 }
 
-static int32_t predicted(const tk_sigmoid_cross_entropy *loss, const int8_t *logits) {
+static int32_t predicted(const tk_sigmoid_cross_entropy *loss, const void *logits) {
     if (loss->outputs == 1) {
-        return logits[0] > loss->zero_point;
+        return tk_logit(logits, loss->fine, 0) > loss->zero_point;
     }
     uint32_t best = 0;
     for (uint32_t c = 1; c < loss->outputs; c++) {
-        if (logits[c] > logits[best]) {
+        if (tk_logit(logits, loss->fine, c) > tk_logit(logits, loss->fine, best)) {
             best = c;
         }
     }
     return (int32_t)best;
 }
 
-void tk_sigmoid_cross_entropy_s8(const tk_sigmoid_cross_entropy *loss, const int8_t *logits,
-                                 int16_t *gradient, float *scratch, const tk_target *target,
-                                 tk_trainer *trainer, tk_step *step) {
+void tk_sigmoid_cross_entropy_s8(const tk_sigmoid_cross_entropy *loss, const void *logits,
+                              int16_t *gradient, float *scratch, const tk_target *target,
+                              tk_trainer *trainer, tk_step *step) {
     const float outputs = (float)loss->outputs;
     float total = 0.0f;
     float largest = 0.0f;
     for (uint32_t c = 0; c < loss->outputs; c++) {
-        const float x = (float)(logits[c] - loss->zero_point) * loss->scale;
+        const int32_t logit = tk_logit(logits, loss->fine, c);
+        const float x = (float)(logit - loss->zero_point) * loss->scale;
         const float e = tk_exp(x > 0.0f ? -x : x);
         const float t = target_of(loss, target, c);
         const float above = x > 0.0f ? x : 0.0f;

@@ -157,24 +157,45 @@ void tk_guard_end(const tk_guard *g, tk_step *step);
 /* Back to the snapshot, without its fractions and momentum. */
 void tk_guard_back(const tk_guard *g);
 
-/* Losses.  scratch: 4 bytes a logit.  The step ends with it where max |p - y| < skip_below, or
- * the loss is above guard_loss (0: never). */
+/* A row of outputs of a FULLY_CONNECTED (weights as in tk_conv2d) in steps of 2^-TK_FINE_LOGIT_BITS
+ * of its int8 output's scale, without that one's zero point and ends. */
+#define TK_FINE_LOGIT_BITS 4
+typedef struct {
+    const int8_t *weights;
+    const int8_t *weights_rest; /* NULL when K = C */
+    const int32_t *bias;        /* [O] */
+    const int32_t *multiplier;  /* of the int8 output: [O], or [1] unless per_channel */
+    const int8_t *shift;        /* likewise; at most 26 */
+    uint16_t inputs, split, outputs;
+    int16_t zero_point;
+    uint8_t per_channel;
+} tk_fine_logits;
+void tk_fine_logits_s16(const tk_fine_logits *op, const int8_t *x, int16_t *logits);
+
+/* A logit of one of both types. */
+static inline int32_t tk_logit(const void *logits, uint32_t fine, uint32_t c) {
+    return fine ? ((const int16_t *)logits)[c] : ((const int8_t *)logits)[c];
+}
+
+/* Losses.  Logits are int8, or int16 where `fine`.  scratch: 4 bytes a logit.  The step ends with
+ * it where max |p - y| < skip_below, or the loss is above guard_loss (0: never). */
 typedef struct {
     float scale;
     float skip_below, guard_loss;
     uint32_t classes;
+    uint32_t fine;
 } tk_softmax_cross_entropy;
-void tk_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const int8_t *logits,
-                                 int16_t *gradient, float *scratch, const tk_target *target,
-                                 tk_trainer *trainer, tk_step *step);
+void tk_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const void *logits,
+                              int16_t *gradient, float *scratch, const tk_target *target,
+                              tk_trainer *trainer, tk_step *step);
 
 /* Both over the first trainer.classes of one row alone; what is not in use has probability and
  * gradient 0. */
 void tk_growing_softmax_s8(const tk_softmax *softmax, const int8_t *input, int8_t *output,
                            const tk_trainer *trainer);
-void tk_growing_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const int8_t *logits,
-                                         int16_t *gradient, float *scratch, const tk_target *target,
-                                         tk_trainer *trainer, tk_step *step);
+void tk_growing_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const void *logits,
+                                      int16_t *gradient, float *scratch, const tk_target *target,
+                                      tk_trainer *trainer, tk_step *step);
 
 /* One logit a class that may hold or not; a target value v means (v + 128) / 255.  A label among
  * several classes is that class alone; with one logit it is 0 or 1 itself. */
@@ -183,10 +204,11 @@ typedef struct {
     float skip_below, guard_loss;
     int32_t zero_point;
     uint32_t outputs;
+    uint32_t fine;
 } tk_sigmoid_cross_entropy;
-void tk_sigmoid_cross_entropy_s8(const tk_sigmoid_cross_entropy *loss, const int8_t *logits,
-                                 int16_t *gradient, float *scratch, const tk_target *target,
-                                 tk_trainer *trainer, tk_step *step);
+void tk_sigmoid_cross_entropy_s8(const tk_sigmoid_cross_entropy *loss, const void *logits,
+                              int16_t *gradient, float *scratch, const tk_target *target,
+                              tk_trainer *trainer, tk_step *step);
 
 /* Differences (y - zero_point) * multiplier - (t - target_zero_point) * target_multiplier, in units
  * of the larger scale / 2^20. */
