@@ -27,6 +27,7 @@ from tinykit.ops.evaluate import Step, initial_values
 from tinykit.ops.registry import operator
 from tinykit.ops.target import Target
 from tinykit.ops.update import is_state
+from tinykit.training.gradient_types import most_headroom
 from tinykit.training.loss import target_form
 from tinykit.training.plan import Optimizer
 
@@ -56,6 +57,7 @@ def trainer_fields(step: Step) -> dict[str, Any]:
         "rate": step.rate,
         "learning_rate": step.learning_rate,
         "normalisation": step.normalisation,
+        "headroom": step.headroom,
     }
 
 
@@ -179,6 +181,7 @@ class KernelTrainer:
             form.classes,
             form.first_classes,
             form.values,
+            most_headroom(self.graph),
         )
         self.set = PARAMETERS()
         self.set.trainer = ctypes.addressof(self.trainer)
@@ -264,11 +267,17 @@ def single_op(
 
 
 def single_loss(
-    library: Path, graph: Graph, op: Op, values: dict[str, Array], told: Target, rate: float
+    library: Path,
+    graph: Graph,
+    op: Op,
+    values: dict[str, Array],
+    told: Target,
+    rate: float,
+    headroom: int = 0,
 ) -> tuple[Array, float, int, float, bool]:
     """(gradient, loss, prediction, rate, whether the step ends) of a loss op."""
     trainer, step = TRAINER(), STEP()
-    trainer.rate, step.prediction = rate, -1
+    trainer.rate, trainer.headroom, step.prediction = rate, headroom, -1
     label = told if isinstance(told, int) else 0
     target = TARGET(label, _pointer(told) if isinstance(told, np.ndarray) else None)
     values = {name: value.copy() for name, value in values.items()}

@@ -213,15 +213,18 @@ def test_losses_are_equal_bit_for_bit(sanitized: Sanitized, data: st.DataObject)
     target = None if kind == "reconstruction" else given_values["t"].reshape(-1)
     rate = float(np.float32(0.1))
     step = Step.towards(target, rate)
+    step.headroom = data.draw(st.integers(0, 8))
     expected = evaluate(graph, {name: given_values[name] for name in inputs}, step=step)["g"]
-    answer = sanitized.call(training_kernels.single_loss, graph, op, given_values, target, rate)
+    answer = sanitized.call(
+        training_kernels.single_loss, graph, op, given_values, target, rate, step.headroom
+    )
     gradient, loss, prediction, after, skips = answer
     assert skips == step.skips
     np.testing.assert_array_equal(gradient, expected)
     assert np.float32(loss).tobytes() == np.float32(step.loss).tobytes()
     assert np.float32(after).tobytes() == np.float32(step.rate).tobytes()
     assert prediction == step.prediction
-    assert np.abs(expected.astype(int)).max() <= 2**14
+    assert np.abs(expected.astype(int)).max() <= 2 ** (14 - step.headroom)
 
 
 # --- choosing -------------------------------------------------------------------------------------

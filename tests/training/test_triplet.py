@@ -141,9 +141,12 @@ def test_losses_and_centres_are_equal_in_c_at_extremes(sanitized: Sanitized) -> 
         }
         label = int(random.integers(0, 3))
         step = Step(label=label, learning_rate=float(np.float32(0.1)))
+        step.headroom = int(random.integers(0, 9))
         changed = [graph[n].with_data(v) for n, v in values.items() if n != "y"]
         run = evaluate(graph.with_tensors(changed), {"y": values["y"]}, step=step)
-        found = sanitized.call(training_kernels.single_loss, graph, op, values, label, 0.1)
+        found = sanitized.call(
+            training_kernels.single_loss, graph, op, values, label, 0.1, step.headroom
+        )
         np.testing.assert_array_equal(found[0], run["g"])
         assert np.float32(found[1]).tobytes() == np.float32(step.loss).tobytes()
         assert found[2] == step.prediction

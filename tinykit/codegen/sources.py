@@ -19,6 +19,7 @@ from tinykit.codegen.shared import arena_text
 from tinykit.ir import Tensor
 from tinykit.ops.target import TargetForm
 from tinykit.passes.ports import Place, input_places, output_places
+from tinykit.training.gradient_types import most_headroom
 from tinykit.training.loss import target_form
 
 if TYPE_CHECKING:
@@ -398,6 +399,7 @@ def _training_constants(source: ModelSource) -> list[str]:
         f"    .classes = {form.classes},",
         f"    .first_classes = {form.first_classes},",
         f"    .target_values = {form.values},",
+        f"    .headroom = {most_headroom(train.graph)},",
         "};",
     ]
     tables = {}

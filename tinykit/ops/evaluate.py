@@ -31,6 +31,8 @@ class Step:
     rate: float = 0.0  # float32 learning rate / accumulate * the step's gradient normalisation
     normalisation: float = 1.0  # the power of two by which the loss gradient was divided
     saturations: int = 0
+    held: int = 0  # states of the optimizer among those of this step
+    headroom: int = 0  # bits by which gradients are kept smaller than calibrated
     classes: int = 0  # in use, of a head that grows
     skips: bool = False  # the loss decided that the step ends there
     updated: int = 0  # weights and biases that this step changed

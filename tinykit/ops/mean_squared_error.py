@@ -18,6 +18,7 @@ from tinykit.errors import PlanError
 from tinykit.ir import Array, Graph, Op, Quantization
 from tinykit.ops.base import Call, Field, Operator, Struct
 from tinykit.ops.evaluate import Run
+from tinykit.ops.gradient_arithmetic import shift_round
 from tinykit.ops.softmax_cross_entropy import GRADIENT_EXPONENT, LossAttributes
 from tinykit.ops.target import TargetForm
 
@@ -70,7 +71,7 @@ class MeanSquaredError(Operator[LossAttributes]):
         step.skips = bool(0 < F(self.attributes(op).guard_loss) < F(step.loss))
 
         largest = int(np.abs(difference).max())
-        bits = max(largest - 1, 0).bit_length()
+        bits = max(largest - 1, 0).bit_length() + step.headroom
         normalisation = F(gradient_scale * F(math.ldexp(1.0, bits))) if largest else F(0.0)
         step.normalisation = float(normalisation)
         step.rate = float(F(step.learning_rate) / F(step.accumulate) * normalisation)
@@ -78,11 +79,7 @@ class MeanSquaredError(Operator[LossAttributes]):
         if run.real:
             real = (y.scale0 * above_y - t.scale0 * above_t) * 2 / outputs.size
             return ((real / (step.normalisation or 1.0)).reshape(shape),)
-        shift = bits + GRADIENT_EXPONENT
-        if shift > 0:
-            rounded = (difference + (1 << (shift - 1))) >> shift
-        else:
-            rounded = difference << -shift
+        rounded = shift_round(difference, bits + GRADIENT_EXPONENT)
         return (rounded.astype(np.int16).reshape(shape),)
 
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:

@@ -64,8 +64,14 @@ def momentum_step(
     gradient = scaled_delta(acc, to_units, None)
     total = state.astype(np.int64) * (factor if step.first else STATE_ONE) + gradient
     stored, saturated = to_state(total, more_noise(noise))
-    step.saturations += int(np.count_nonzero(saturated | (np.abs(gradient) == DELTA_LIMIT)))
+    _count(saturated | (np.abs(gradient) == DELTA_LIMIT), step)
     return (total if step.first else gradient), stored
+
+
+def _count(saturated: Array, step: Step) -> None:
+    held = int(np.count_nonzero(saturated))
+    step.saturations += held
+    step.held += held
 
 
 def decayed(master: Array, shrink: float, noise: Array) -> Array:
@@ -177,6 +183,5 @@ def adam_step(
     more = more_noise(noise)
     stored_mean, lost = to_state(new_mean, more)
     stored_root, lost_too = to_state(new_root, more >> np.uint64(16))
-    saturated = lost | lost_too | (np.abs(gradient) == DELTA_LIMIT)
-    step.saturations += int(np.count_nonzero(saturated))
+    _count(lost | lost_too | (np.abs(gradient) == DELTA_LIMIT), step)
     return ratio(new_mean, new_root + adam.floor(exponent)), stored_mean, stored_root

@@ -1,10 +1,10 @@
 """Loss: cross-entropy of sigmoid(logits) against 0, 1 or values between; the mean over the outputs.
 
-Input: logits int8 or int16 (fine_logits), N in all.  Output: gradient int16 with exponent -14, of (p - t) / 2^k with the
-smallest k that makes max|p - t| <= 2^k.  The rate is learning rate * 2^k / N.  A target is N values
-v of int8 that mean (v + 128) / 255, or a class: 0 or 1 of a single output, else the one output that
-is 1.  The prediction is the first largest logit; of a single output, whether p > 1/2.  All in
-float32, output by output in order.
+Input: logits int8 or int16 (fine_logits), N in all.  Output: gradient int16 with exponent -14, of
+(p - t) / 2^k with the smallest k that makes max|p - t| <= 2^k, and the step's headroom more.  The
+rate is learning rate * 2^k / N.  A target is N values v of int8 that mean (v + 128) / 255, or a
+class: 0 or 1 of a single output, else the one output that is 1.  The prediction is the first
+largest logit; of a single output, whether p > 1/2.  All in float32, output by output in order.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class SigmoidCrossEntropy(Operator[LossAttributes]):
         if largest < F(2.0**-100):
             step.normalisation, step.rate = 0.0, 0.0
             return (np.zeros(shape, np.float64 if run.real else np.int16),)
-        k = normalisation_exponent(largest)
+        k = normalisation_exponent(largest) + step.headroom
         step.normalisation = float(F(F(math.ldexp(1.0, k)) / outputs))
         rate = F(step.learning_rate) / F(step.accumulate)
         step.rate = float(rate * F(step.normalisation))

@@ -1,9 +1,9 @@
 """Loss: cross-entropy of softmax(logits) against a class number.
 
-Input: logits int8 or int16 (fine_logits) [1, N].  Output: gradient int16 with exponent -14, of (p - y) / 2^k with the
-smallest k that makes max|p - y| <= 2^k.  The step learns its loss, its prediction (first largest
-logit), rate = learning rate * 2^k, and whether it ends here.  Probabilities are float32, computed
-class by class in order.
+Input: logits int8 or int16 (fine_logits) [1, N].  Output: gradient int16 with exponent -14, of
+(p - y) / 2^k with the smallest k that makes max|p - y| <= 2^k, and the step's headroom more.  The
+step learns its loss, its prediction (first largest logit), rate = learning rate * 2^k, and whether
+it ends here.  Probabilities are float32, computed class by class in order.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class SoftmaxCrossEntropy(Operator[LossAttributes]):
         if largest < F(2.0**-100):
             step.normalisation, step.rate = 0.0, 0.0
             return (np.zeros(shape, np.float64 if run.real else np.int16),)
-        k = normalisation_exponent(largest)
+        k = normalisation_exponent(largest) + step.headroom
         step.normalisation = math.ldexp(1.0, k)
         rate = F(step.learning_rate) / F(step.accumulate)
         step.rate = float(rate * F(step.normalisation))

@@ -23,6 +23,7 @@ from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Call, Cost, Operator, Struct
 from tinykit.ops.evaluate import Run
 from tinykit.ops.float_arithmetic import exp32
+from tinykit.ops.gradient_arithmetic import shift_round
 from tinykit.ops.softmax_cross_entropy import GRADIENT_EXPONENT, LossAttributes
 from tinykit.ops.target import TargetForm
 
@@ -130,16 +131,14 @@ class Triplet(Operator[TripletAttributes]):
         step.skips = bool(0 < F(attributes.guard_loss) < F(step.loss))
 
         largest = int(np.abs(direction).max())
-        bits = max(largest - 1, 0).bit_length()
+        bits = max(largest - 1, 0).bit_length() + step.headroom
         by_unit = _descriptor_floats(graph, op, attributes.margin)[2]
         step.normalisation = float(F(by_unit * F(math.ldexp(1.0, bits)))) if largest else 0.0
         step.rate = float(F(F(step.learning_rate) / F(step.accumulate)) * F(step.normalisation))
         if run.real:
             gradient = direction * 2 * unit(graph, op) / (step.normalisation or 1.0)
-        elif bits + GRADIENT_EXPONENT > 0:
-            gradient = ((direction + 1) >> 1).astype(np.int16)  # bits are 15 at most
         else:
-            gradient = (direction << -(bits + GRADIENT_EXPONENT)).astype(np.int16)
+            gradient = shift_round(direction, bits + GRADIENT_EXPONENT).astype(np.int16)
         if not step.skips:
             count = min(int(counts[label]) + 1, WINDOW)
             away = y - centres[label]

@@ -10,6 +10,17 @@ from tinykit.ir.tensor import DType
 from tinykit.ops.plain_gradients import CONVERT, SUFFIXES
 from tinykit.ops.registry import operator, operators
 
+MOST_HEADROOM = 8
+
+
+def most_headroom(graph: Graph) -> int:
+    """Bits that a training graph's gradients may get beyond the calibrated ones while it learns.
+
+    None for int8: six bits of them are too few to give one for a value that saturates.
+    """
+    small = any(graph[op.outputs[0]].dtype == "int8" for op in graph.ops if op.phase == "backward")
+    return 0 if small else MOST_HEADROOM
+
 
 def typed(graph: Graph, dtype: DType) -> Graph:
     """A training graph with int16 gradients, with gradients of type int8 or float32 instead.

@@ -136,10 +136,9 @@ class Training(_Section):
     gradients: the type of gradient tensors. "int8" halves their SRAM and keeps 6 bits of the
           largest gradients; "float32" is for comparison. Both are in plain loops, slower than
           "int16", and for convolutions, fully connected layers, ADD, averages and activations.
-    logits: what a cross-entropy sees of the last layer: "int16", 16 times finer than its int8 outputs
-          and 16 times their range; or "int8", those outputs themselves, for comparison. Networks
-          whose logits are not one row of a fully connected layer (or of a 1x1 convolution) have
-          "int8".
+    logits: what a cross-entropy sees of the last layer. "int16": 16 times finer than its int8
+          outputs, and 16 times their range; "int8": those outputs themselves, for comparison, and
+          where logits are not one row of a fully connected layer or of a 1x1 convolution.
     classes, margin: of "triplet". How many classes there may be; and by how much the squared
           distance to other centres shall be larger, in real units of the embedding.
     """

@@ -16,9 +16,12 @@ from tinykit.ops.gradient_arithmetic import (
     roll,
 )
 from tinykit.ops.target import Target
+from tinykit.training.gradient_types import most_headroom
 from tinykit.training.loss import target_form
 from tinykit.training.plan import Optimizer
 from tinykit.training.rate import learning_rate
+
+CALM = 1024  # steps without saturated gradients that give a bit of headroom back
 
 
 @dataclass
@@ -38,6 +41,8 @@ class ReferenceTrainer:
     saturations: int = 0
     skipped: int = 0
     classes: int = 0  # in use, of a head that grows
+    headroom: int = 0  # bits by which gradients are kept smaller than calibrated
+    calm: int = 0  # steps since it changed, none of whose gradients saturated
 
     def __post_init__(self) -> None:
         values = initial_values(self.graph)
@@ -58,12 +63,15 @@ class ReferenceTrainer:
         step.index, step.saturations, step.classes = self.steps, self.saturations, self.classes
         step.accumulate, step.first = self.optimizer.accumulate, self.begun == 0
         step.updates = self.steps - self.skipped
+        step.headroom = self.headroom
         inputs = {self.graph.inputs[0]: sample}
         values = {**self.parameters, **self.state}
         run = evaluate(self.graph, inputs, parameters=values, step=step)
         self.state = run.variables()
         self.parameters = {name: run[name] for name in self.parameters}
         self.steps += 1
+        if not step.skips:
+            self._follow(step.saturations - self.saturations - step.held)
         self.saturations = step.saturations
         if self.classes:
             self.classes = max(self.classes, step.label + 1)
@@ -73,6 +81,16 @@ class ReferenceTrainer:
         if self.pending == self.optimizer.accumulate:
             self.apply()
         return step
+
+    def _follow(self, saturated: int) -> None:
+        """One bit more after a step in which gradients saturated, one less after CALM without."""
+        if saturated:
+            self.headroom = min(self.headroom + 1, most_headroom(self.graph))
+            self.calm = 0
+            return
+        self.calm += 1
+        if self.calm == CALM:
+            self.headroom, self.calm = max(self.headroom - 1, 0), 0
 
     def apply(self) -> None:
         """End an accumulation: bring the planes in use up to their masters."""

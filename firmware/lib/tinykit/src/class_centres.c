@@ -1,5 +1,6 @@
 /* Classes by the nearest centre of their embeddings, and the triplet loss that moves embeddings
  * there.  Centres are in units of 1/128 of the embedding's codes. */
+#include "gradient.h"
 #include "scalar.h"
 #include "tinykit/training.h"
 
@@ -80,11 +81,10 @@ static void towards(const tk_class_centres *op, const int16_t *own, const int16_
     while ((int32_t)1 << bits < largest) {
         bits++;
     }
+    bits += (int32_t)trainer->headroom;
     trainer->normalisation = largest == 0 ? 0.0f : op->twice * tk_power_of_two(bits);
     for (uint32_t i = 0; i < op->size; i++) {
-        const int32_t difference = other[i] - own[i];
-        gradient[i] = (int16_t)(bits > GRADIENT_BITS ? (difference + 1) >> 1
-                                                     : difference * (1 << (GRADIENT_BITS - bits)));
+        gradient[i] = (int16_t)tk_shift_round(other[i] - own[i], bits - GRADIENT_BITS);
     }
 }
 

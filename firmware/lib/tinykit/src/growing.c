@@ -13,8 +13,8 @@ void tk_growing_softmax_s8(const tk_softmax *softmax, const int8_t *input, int8_
 }
 
 void tk_growing_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const void *logits,
-                                      int16_t *gradient, float *scratch, const tk_target *target,
-                                      tk_trainer *trainer, tk_step *step) {
+                                         int16_t *gradient, float *scratch, const tk_target *target,
+                                         tk_trainer *trainer, tk_step *step) {
     tk_softmax_cross_entropy used = *loss;
     used.classes = trainer->classes;
     tk_softmax_cross_entropy_s8(&used, logits, gradient, scratch, target, trainer, step);

@@ -5,8 +5,8 @@
 #define GRADIENT_EXPONENT 14 /* the loss gradient is in units of 2^-14 */
 
 void tk_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const void *logits,
-                              int16_t *gradient, float *scratch, const tk_target *target,
-                              tk_trainer *trainer, tk_step *step) {
+                                 int16_t *gradient, float *scratch, const tk_target *target,
+                                 tk_trainer *trainer, tk_step *step) {
     const uint32_t classes = loss->classes, fine = loss->fine;
     const uint32_t label = (uint32_t)target->label;
     uint32_t best = 0;
@@ -44,7 +44,7 @@ void tk_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const voi
         }
         return;
     }
-    const int32_t k = tk_exponent_above(largest);
+    const int32_t k = tk_exponent_above(largest) + (int32_t)trainer->headroom;
     trainer->normalisation = tk_power_of_two(k);
     trainer->rate = trainer->rate * trainer->normalisation;
     const float up = tk_power_of_two(GRADIENT_EXPONENT - k);

@@ -26,8 +26,8 @@ static int32_t predicted(const tk_sigmoid_cross_entropy *loss, const void *logit
 }
 
 void tk_sigmoid_cross_entropy_s8(const tk_sigmoid_cross_entropy *loss, const void *logits,
-                              int16_t *gradient, float *scratch, const tk_target *target,
-                              tk_trainer *trainer, tk_step *step) {
+                                 int16_t *gradient, float *scratch, const tk_target *target,
+                                 tk_trainer *trainer, tk_step *step) {
     const float outputs = (float)loss->outputs;
     float total = 0.0f;
     float largest = 0.0f;
@@ -55,7 +55,7 @@ void tk_sigmoid_cross_entropy_s8(const tk_sigmoid_cross_entropy *loss, const voi
         }
         return;
     }
-    const int32_t k = tk_exponent_above(largest);
+    const int32_t k = tk_exponent_above(largest) + (int32_t)trainer->headroom;
     trainer->normalisation = tk_power_of_two(k) / outputs;
     trainer->rate = trainer->rate * trainer->normalisation;
     const float up = tk_power_of_two(GRADIENT_EXPONENT - k);

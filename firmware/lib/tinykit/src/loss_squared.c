@@ -1,4 +1,5 @@
 /* Mean squared error, in integers: no float but the loss and the rate. */
+#include "gradient.h"
 #include "scalar.h"
 #include "tinykit/training.h"
 
@@ -29,17 +30,13 @@ void tk_reconstruction_error_s8(const tk_mean_squared_error *loss, const int8_t 
     while ((int32_t)1 << bits < largest) {
         bits++;
     }
+    bits += (int32_t)trainer->headroom;
     trainer->skips = loss->guard_loss > 0.0f && step->loss > loss->guard_loss;
     trainer->normalisation = largest == 0 ? 0.0f : loss->gradient_scale * tk_power_of_two(bits);
     trainer->rate = trainer->rate * trainer->normalisation;
     for (uint32_t i = 0; i < loss->size; i++) {
         const int32_t difference = difference_at(loss, y, expected, i);
-        if (bits > GRADIENT_BITS) {
-            const int32_t shift = bits - GRADIENT_BITS;
-            gradient[i] = (int16_t)((difference + (1 << (shift - 1))) >> shift);
-        } else {
-            gradient[i] = (int16_t)(difference * (1 << (GRADIENT_BITS - bits)));
-        }
+        gradient[i] = (int16_t)tk_shift_round(difference, bits - GRADIENT_BITS);
     }
 }
 

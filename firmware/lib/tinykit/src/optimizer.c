@@ -166,6 +166,7 @@ static int32_t gradient_delta(const tk_updating *u, tk_rate rate, int32_t place,
         acc = state->deviation == NULL ? momentum_step(u, place, gradient, noise, &saturated)
                                        : adam_step(u, place, gradient, noise, &saturated);
         u->trainer->saturations += (uint32_t)saturated;
+        u->trainer->held += (uint32_t)saturated;
     }
     return tk_delta(acc, rate, u->update->stochastic, noise);
 }

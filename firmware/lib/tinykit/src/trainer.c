@@ -2,6 +2,7 @@
 #include "tinykit/training.h"
 
 #define MOST_DROPS 64u /* of a learning rate */
+#define CALM 1024u     /* steps */
 
 /* sin(pi/2 * x)^2 = (1 - cos(pi * x)) / 2 within 3e-4, for 0 <= x <= 1. */
 static float smooth(float x) {
@@ -104,8 +105,21 @@ tk_status tk_step_begin(const tk_parameters *p, const tk_target *target, tk_step
     trainer->counted = 0;
     trainer->moved = 0;
     trainer->skips = 0;
+    trainer->held = 0;
     forget_changes(p);
     return TK_OK;
+}
+
+/* After a step in which gradients saturated the next ones get one bit more; CALM steps without give
+ * one back.  States of the optimizer have units of their own. */
+static void follow_saturations(tk_trainer *trainer, uint32_t most, uint32_t saturated) {
+    if (saturated > 0) {
+        trainer->headroom += trainer->headroom < most;
+        trainer->calm = 0;
+    } else if (++trainer->calm >= CALM) {
+        trainer->headroom -= trainer->headroom > 0;
+        trainer->calm = 0;
+    }
 }
 
 void tk_step_end(const tk_parameters *p, tk_step *step) {
@@ -116,6 +130,8 @@ void tk_step_end(const tk_parameters *p, tk_step *step) {
         trainer->skipped++;
     } else {
         trainer->begun++;
+        const uint32_t clamped = trainer->saturations - step->saturations;
+        follow_saturations(trainer, p->optimizer->headroom, clamped - trainer->held);
     }
     if (trainer->pending >= p->optimizer->accumulate) {
         tk_parameters_apply(p);
@@ -140,7 +156,8 @@ void tk_parameters_reset(const tk_parameters *p) {
 }
 
 /* The saved form: "TKP2", step, pending and rollbacks (8 bits each) with classes (16 bits), begun,
- * saturations, skipped, block bytes, identity, block, CRC-32. */
+ * headroom and calm (16, 4 and 12 bits), saturations, skipped, block bytes, identity, block,
+ * CRC-32. */
 #define MAGIC 0x32504B54u
 #define HEADER_WORDS 7u
 #define HEADER_BYTES (16u + 4u * HEADER_WORDS)
@@ -166,13 +183,11 @@ size_t tk_parameters_save(const tk_parameters *p, uint8_t *out, size_t bytes) {
     }
     const uint32_t counts =
         p->trainer->pending | (uint32_t)p->trainer->rollbacks << 8 | p->trainer->classes << 16;
-    const uint32_t header[HEADER_WORDS] = {MAGIC,
-                                           p->trainer->step,
-                                           counts,
-                                           p->trainer->begun,
-                                           p->trainer->saturations,
-                                           p->trainer->skipped,
-                                           p->block_bytes};
+    const uint32_t begun = p->trainer->begun | p->trainer->headroom << 16 | p->trainer->calm << 20;
+    const uint32_t header[HEADER_WORDS] = {
+        MAGIC,         p->trainer->step,        counts,
+        begun,         p->trainer->saturations, p->trainer->skipped,
+        p->block_bytes};
     for (uint32_t i = 0; i < HEADER_WORDS; i++) {
         put32(out + 4 * i, header[i]);
     }
@@ -213,7 +228,9 @@ tk_status tk_parameters_load(const tk_parameters *p, const uint8_t *in, size_t b
     *p->trainer = (tk_trainer){.step = get32(in + 4),
                                .pending = get32(in + 8) & 0xFFu,
                                .rollbacks = in[9],
-                               .begun = get32(in + 12),
+                               .begun = get32(in + 12) & 0xFFFFu,
+                               .headroom = get32(in + 12) >> 16 & 15u,
+                               .calm = get32(in + 12) >> 20,
                                .saturations = get32(in + 16),
                                .skipped = get32(in + 20),
                                .classes = get32(in + 8) >> 16};

@@ -1,6 +1,7 @@
 /* Training: the state of a trainer, the loss, gradients and updates.
  *
- * Gradients are int16 with a static power-of-two exponent; docs/training.md has the arithmetic.
+ * Gradients are int16 with a static power-of-two exponent, and the loss's is made smaller where
+ * they saturate; docs/training.md has the arithmetic.
  * Shapes as in kernels.h.  Kernels that round gradients count what saturates in the trainer. */
 #ifndef TINYKIT_TRAINING_H
 #define TINYKIT_TRAINING_H
@@ -17,6 +18,9 @@ typedef struct {
     uint32_t pending;     /* samples of the running accumulation */
     uint32_t begun;       /* those of them that updated something */
     uint32_t saturations; /* gradients and states of the optimizer clamped to int16 */
+    uint32_t held;        /* states among those of this step */
+    uint32_t headroom;    /* bits by which gradients are kept smaller than calibrated */
+    uint32_t calm;        /* steps since it changed, none of whose gradients saturated */
     uint32_t skipped;     /* steps that ended with their loss */
     uint16_t skips;       /* this step does */
     uint16_t rollbacks;   /* times that the guard went back; 255: or more */
@@ -41,6 +45,7 @@ typedef struct {
     uint32_t classes;       /* labels are below it; 0: none are taken */
     uint32_t first_classes; /* in use from the beginning, of a head that grows; else 0 */
     uint32_t target_values; /* of a target that is a vector; 0: none are taken */
+    uint32_t headroom;      /* bits that gradients may get beyond the calibrated ones */
 } tk_optimizer;
 
 /* A trained tensor with its residual: master = 256 * used + residual, or 2^24 * used + residual for
@@ -186,16 +191,16 @@ typedef struct {
     uint32_t fine;
 } tk_softmax_cross_entropy;
 void tk_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const void *logits,
-                              int16_t *gradient, float *scratch, const tk_target *target,
-                              tk_trainer *trainer, tk_step *step);
+                                 int16_t *gradient, float *scratch, const tk_target *target,
+                                 tk_trainer *trainer, tk_step *step);
 
 /* Both over the first trainer.classes of one row alone; what is not in use has probability and
  * gradient 0. */
 void tk_growing_softmax_s8(const tk_softmax *softmax, const int8_t *input, int8_t *output,
                            const tk_trainer *trainer);
 void tk_growing_softmax_cross_entropy_s8(const tk_softmax_cross_entropy *loss, const void *logits,
-                                      int16_t *gradient, float *scratch, const tk_target *target,
-                                      tk_trainer *trainer, tk_step *step);
+                                         int16_t *gradient, float *scratch, const tk_target *target,
+                                         tk_trainer *trainer, tk_step *step);
 
 /* One logit a class that may hold or not; a target value v means (v + 128) / 255.  A label among
  * several classes is that class alone; with one logit it is 0 or 1 itself. */
@@ -207,8 +212,8 @@ typedef struct {
     uint32_t fine;
 } tk_sigmoid_cross_entropy;
 void tk_sigmoid_cross_entropy_s8(const tk_sigmoid_cross_entropy *loss, const void *logits,
-                              int16_t *gradient, float *scratch, const tk_target *target,
-                              tk_trainer *trainer, tk_step *step);
+                                 int16_t *gradient, float *scratch, const tk_target *target,
+                                 tk_trainer *trainer, tk_step *step);
 
 /* Differences (y - zero_point) * multiplier - (t - target_zero_point) * target_multiplier, in units
  * of the larger scale / 2^20. */
