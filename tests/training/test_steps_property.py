@@ -15,6 +15,7 @@ from tests.support.random_networks import Training, trainings
 from tests.support.training_kernels import Sanitized
 from tinykit.ops.evaluate import evaluate
 from tinykit.passes import simplify
+from tinykit.training.fine_logits import with_fine_logits
 from tinykit.training.loss import logits_of
 from tinykit.training.reference import ReferenceTrainer
 
@@ -65,9 +66,10 @@ def test_steps_are_equal_bit_for_bit(
 def test_trained_channels_in_front_change_no_bit(training: Training) -> None:
     """Splitting weights in two blocks and putting trained channels first is exact."""
     source = simplify(training.source)
+    source, logits = with_fine_logits(source, logits_of(source))
     loss = next(op for op in training.graph.ops if op.phase == "loss")
     for sample in training.samples:
-        expected = evaluate(source, {"x": sample})[logits_of(source)]
+        expected = evaluate(source, {"x": sample})[logits]
         actual = evaluate(training.graph, {"x": sample})[loss.inputs[0]]
         np.testing.assert_array_equal(actual, expected)
 
