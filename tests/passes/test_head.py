@@ -19,7 +19,7 @@ from tinykit.importers import load_model
 from tinykit.ir import Array, Graph
 from tinykit.ops.evaluate import Step, evaluate
 from tinykit.passes import simplify
-from tinykit.passes.head import INITIAL_LOGIT, LARGEST_LOGIT, replace_head
+from tinykit.passes.head import INITIAL_LOGIT, LOGIT_RANGE, replace_head
 from tinykit.training.loss import logits_of
 from tinykit.training.plan import Optimizer, Plan, Update
 from tinykit.training.reference import ReferenceTrainer
@@ -81,7 +81,7 @@ def test_first_logits_are_small_and_prefer_no_class(backbone: Backbone, classes:
     real = found * logits.quant.scale0
     assert np.abs(real.mean(axis=0)).max() < 2 * logits.quant.scale0
     assert real.std() < INITIAL_LOGIT
-    assert logits.quant.scale0 * 127 == pytest.approx(LARGEST_LOGIT)
+    assert logits.quant.scale0 * 127 == pytest.approx(LOGIT_RANGE)
     kernel = next(t for t in graph.tensors.values() if t.name.endswith("head/kernel"))
     assert 2 <= np.abs(kernel.value.astype(int)).max() <= 40  # there is room to learn
 

@@ -5,10 +5,11 @@ convolution whose output is one pixel or is averaged to one.  Features are what 
 averaged where it was averaged: mean(conv1x1(x)) = conv1x1(mean(x)).
 
 The new layer is made for features f as they are on the user's samples.  With r^2 the mean of Σ f^2,
-a weight's largest value is R = LARGEST_LOGIT / r: random weights of a third of that give logits as
-large as their int8 range holds, so that learning does not drive weights into saturation.  Initial
-weights are normal with standard deviation INITIAL_LOGIT / r, and biases take their mean off: the
-first logits are small, and no class is preferred.
+a weight's largest value is LARGEST_LOGIT / r: random weights of a third of that give logits of
+LARGEST_LOGIT, so that learning does not drive weights into saturation.  Logits end at twice that,
+for learning drives some that far: where two classes lie at an end, which is larger is lost.
+Initial weights are normal with standard deviation INITIAL_LOGIT / r, and biases take their mean
+off: the first logits are small, and no class is preferred.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from tinykit.ops.registry import check_shapes, operator
 from tinykit.ops.reshape import ReshapeAttributes
 from tinykit.ops.softmax import MAX_DEPTH, SoftmaxAttributes
 
-LARGEST_LOGIT = 12.0  # where int8 logits end
+LARGEST_LOGIT = 12.0  # that weights make with ease
+LOGIT_RANGE = 2 * LARGEST_LOGIT  # where int8 logits end
 INITIAL_LOGIT = 0.5  # standard deviation of the first logits
 PROBABILITY = Quantization.per_tensor(1 / 256, -128)
 AVERAGES = ("mean", "average_pool2d")
@@ -81,7 +83,7 @@ def replace_head(
         ),
         "logits": Tensor(
             f"{name}/logits", (1, classes), "int8",
-            Quantization.per_tensor(float(np.float32(LARGEST_LOGIT / 127))),
+            Quantization.per_tensor(float(np.float32(LOGIT_RANGE / 127))),
         ),
         "output": Tensor(f"{name}/output", (1, classes), "int8", PROBABILITY),
     }  # fmt: skip
