@@ -139,12 +139,14 @@ def learning_parts(graph: Graph, plan: Plan) -> tuple[tuple[Table | str, ...], l
 
 def _guard_line(guard: Guard, form: TargetForm) -> str:
     """When it goes back, and what that changes."""
-    from tinykit.training.guard import mean_limit
+    from tinykit.training.guard import mean_floor, mean_limit
 
     limit = mean_limit(guard, form)
     limits = [f"{limit:.3g}"] if limit else []
     if guard.factor:
-        limits.append(f"{guard.factor:g} times the best such mean (or {guard.floor:g})")
+        floor = mean_floor(guard, form)
+        least = f" (or {floor:.3g})" if floor else ""
+        limits.append(f"{guard.factor:g} times the best such mean{least}")
     slower = (
         "" if guard.rate_factor == 1 else f", and the learning rate times {guard.rate_factor:g}"
     )

@@ -20,7 +20,7 @@ from tinykit.training.reference import ReferenceTrainer
 UNIT = 2**32  # of losses, as integers
 LARGEST_LOSS = 2**15  # of one step
 NO_LIMIT = 2**64 - 1
-GUESSING = 2.0  # times the loss of it is the limit by default
+LIMIT, FLOOR = 2.0, 0.25  # times the loss of guessing: by default
 MOST_ROLLBACKS = 255
 MOST_DROPS = 64  # of the learning rate
 BEGIN_ANEW = ("residual", "momentum")
@@ -47,7 +47,8 @@ class Limits:
                 "give limit, a mean loss, or factor",
             )
         limit = int(mean * UNIT) * guard.window if mean > 0 else NO_LIMIT
-        return cls(limit, round(guard.factor * 256), int(guard.floor * UNIT) * guard.window)
+        floor = int(mean_floor(guard, form) * UNIT) * guard.window
+        return cls(limit, round(guard.factor * 256), floor)
 
     def most(self, best: int | None) -> int:
         """The largest sum that a window may reach, after the best one."""
@@ -58,11 +59,19 @@ class Limits:
 
 def mean_limit(guard: Guard, form: TargetForm) -> float:
     """The mean loss above which a window diverges; 0: there is no such."""
-    if guard.limit is not None:
-        return guard.limit
+    return LIMIT * guessing(form) if guard.limit is None else guard.limit
+
+
+def mean_floor(guard: Guard, form: TargetForm) -> float:
+    """The mean loss that the best window counts as having at least."""
+    return FLOOR * guessing(form) if guard.floor is None else guard.floor
+
+
+def guessing(form: TargetForm) -> float:
+    """The loss where all answers are equally likely; 0: it is not of that kind."""
     if form.loss in (SOFTMAX, GROWING):
-        return GUESSING * math.log(form.classes)
-    return GUESSING * math.log(2) if form.loss == SIGMOID else 0.0
+        return math.log(form.classes)
+    return math.log(2) if form.loss == SIGMOID else 0.0
 
 
 @dataclass

@@ -182,7 +182,8 @@ class Guard(_Section):
             of guessing for cross-entropies, 2 ln(classes) or 2 ln 2, and none for other losses.
     factor: or above this times that of the best window so far; 0: however much above.
     floor: the best window counts as having at least this loss, or else a model that is certain
-            of everything could not make a single error.
+            of everything could not make a single error. By default a quarter of the loss of
+            guessing, and 0 for losses other than cross-entropies.
     rate_factor: the learning rate is multiplied by it each time; 1: it stays.
     snapshots: how many copies of what learns, without fractions and momentum, are in SRAM. With 1
             it goes back to the end of the last good window, which no loss has been seen of.
@@ -191,7 +192,7 @@ class Guard(_Section):
     window: int = Field(32, ge=1, le=4096)
     limit: float | None = Field(None, ge=0, le=32768)
     factor: float = Field(3.0, ge=0, le=16)
-    floor: float = Field(0.1, ge=0, le=32768)
+    floor: float | None = Field(None, ge=0, le=32768)
     rate_factor: float = Field(0.5, gt=0, le=1)
     snapshots: Literal[1, 2] = 2
 
