@@ -115,18 +115,10 @@ class ModelSection(_Section):
 
 
 class FrontendSection(_Section):
-    """[frontend]: what makes the model's input of raw samples, on the device: see frontends.md.
+    """[frontend]: what makes the model's input of raw samples, on the device.
 
-    kind: "audio", or "motion" (accelerometers and other slow sensors). The C then has
-    `NAME_push`, which takes samples as they come; x of [data] may be int16 and is then recordings,
-    of which the same features are made. Without a kind there is no frontend.
-    input_hop: rows from one input to the next; without it inputs do not overlap.
-    Audio: feature_scale: what one unit of a feature (1 / log_scale of a natural logarithm) is to
-    the model, 1 / log_scale without it; or multiplier and divisor, as TFLM's micro_speech has them.
-    mfcc: how many cepstral coefficients make a row; without it the logarithms of all channels do.
-    preprocessor: a .tflite of TFLM's Signal* operators, whose numbers they all are; beside it count
-    only sample_rate, hop_ms, input_hop, mfcc, and where the file says nothing of it feature_scale.
-    Motion: mean and deviation of each axis, in the sensor's units.
+    kind: "audio", or "motion" (accelerometers and other slow sensors); what the other keys are says
+    docs/frontends.md. The C then has `NAME_push`, and x of [data] may be int16: recordings.
     """
 
     kind: Literal["audio", "motion"] | None = None

@@ -553,7 +553,7 @@ class Project:
             if samples.recorded:
                 _check_rate(samples, frontend)
                 return list(samples.spread(VERIFIED_RECORDINGS).x)
-        shape = frontend.readings + frontend.hop, frontend.axes
+        shape = frontend.span(VERIFIED_RECORDINGS), frontend.axes
         noise = np.random.default_rng(0).normal(0, 3000, shape).clip(-32768, 32767)
         return [noise.astype(np.int16)]
 

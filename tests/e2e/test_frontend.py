@@ -44,6 +44,7 @@ def test_speech_reaches_a_wake_word(shared: Path, tmp_path: Path) -> None:
     rows = 1 + (24000 - 480) // 160
     assert f"{rows // 3} inputs made of recordings by the frontend on the device" in said
     assert "0 differing bits" in said
+    assert "5 inputs made of recordings" in tinykit(tmp_path, "verify")  # of noise
 
 
 @pytest.mark.parametrize("target", ["unicorn", "qemu"])

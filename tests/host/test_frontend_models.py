@@ -156,6 +156,9 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
         frontend.inputs(np.zeros(2239, np.int16))
     with pytest.raises(UsageError, match=r"float32\[16000\]; the frontend takes int16"):
         frontend.inputs(np.zeros(16000, np.float32))
+    with pytest.raises(UsageError, match=r"int16\[3000, 2\]; the frontend takes int16 \[samples\]"):
+        frontend.inputs(np.zeros((3000, 2), np.int16))
+    assert frontend.inputs(np.zeros((3000, 1), np.int16)).shape == (1, 120)
     generate(graph, tmp_path, name="heard")
     with pytest.raises(UsageError, match="was made without a frontend"):
         HostModel(tmp_path).push(raw("sound"))

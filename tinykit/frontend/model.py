@@ -41,8 +41,12 @@ class ModelFrontend:
     @property
     def readings(self) -> int:
         """How many an input sees."""
-        f = self.source
-        return self.rows if isinstance(f, MotionWindow) else f.frame + (self.rows - 1) * f.hop
+        return self.span(1)
+
+    def span(self, inputs: int) -> int:
+        """How many readings so many inputs see."""
+        f, rows = self.source, self.rows + (inputs - 1) * self.hop
+        return rows if isinstance(f, MotionWindow) else f.frame + (rows - 1) * f.hop
 
     def inputs(self, recording: Array, source: str = "recording") -> Array:
         """int8 [inputs, rows * features], all that an int16 recording holds: what C makes of it.
@@ -62,8 +66,10 @@ class ModelFrontend:
 
     def checked(self, recording: Array, source: str) -> Array:
         """The recording as `inputs` takes it."""
-        x = recording.reshape(-1) if self.audio else recording
-        if x.dtype != np.int16 or (not self.audio and x.shape[1:] != (self.axes,)):
+        x = recording
+        if self.audio and x.ndim == 2 and x.shape[1] == 1:
+            x = x[:, 0]
+        if x.dtype != np.int16 or x.shape[1:] != (() if self.audio else (self.axes,)):
             wanted = "[samples]" if self.audio else f"[readings, {self.axes}]"
             raise UsageError(
                 f"{source}: {x.dtype}{list(recording.shape)}; the frontend takes int16 {wanted}"
