@@ -26,13 +26,13 @@ from tinykit.passes.ports import input_places
 
 
 class Coding(NamedTuple):
-    """How an input takes a sample, in bytes: real = scale * (code - zero_point).
+    """How an input takes a sample, in codes: real = scale * (code - zero_point).
 
     Scales and zero points may be those of each value.
     """
 
     shape: tuple[int, ...]
-    dtype: str  # "int8" or "uint8"
+    dtype: str  # "int8", "uint8" or "int16"
     scale: float | tuple[float, ...]
     zero_point: int | tuple[int, ...]
 
@@ -45,7 +45,7 @@ class Coding(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Values of a sample, a byte each."""
+        """Values of a sample."""
         return math.prod(self.shape)
 
 
@@ -56,7 +56,8 @@ def codings(graph: Graph) -> list[Coding]:
 
 @dataclass(frozen=True)
 class Samples:
-    """`x`: [n, …] float32 (real values), int8 (quantized already), or int16 (recordings).
+    """`x`: [n, …] float32 (real values), int8 (quantized already), or int16 (recordings; quantized
+    already where the model's input is int16).
 
     `y`: [n] class numbers (int32) or class names (text), or [n, …] values that the outputs should
     have, float32 or int8 as `x`; None where there are no labels. sample_rate: of recordings, in
@@ -165,10 +166,10 @@ class Samples:
         [n, 1, all values] int8, the bytes of each behind those of the one before.
 
         Real values become round(x / scale) + zero_point, saturated, in float32 as TFLite does it;
-        int8 is taken as it is, byte for byte. Raises UsageError when the number of values per
-        sample differs.
+        int8 is taken as it is, byte for byte, and int16 by an input of int16. Raises UsageError
+        when the number of values per sample differs, or their type.
         """
-        if self.recorded:
+        if self.recorded and all(port.dtype != "int16" for port in inputs):
             raise UsageError(
                 f"{self.source}: x is int16, recordings of a sensor; the model wants features",
                 "say what makes them: [frontend] in tinykit.toml",
@@ -190,8 +191,14 @@ class Samples:
         return np.concatenate([part.view(np.int8) for part in parts], axis=1)[:, None]
 
     def _codes(self, x: npt.NDArray[Any], port: Coding) -> npt.NDArray[Any]:
-        if x.dtype == np.int8:
-            return np.ascontiguousarray(x).view(np.dtype(port.dtype))
+        if x.dtype.kind == "i":
+            wanted = np.dtype(port.dtype)
+            if x.itemsize != wanted.itemsize:
+                raise UsageError(
+                    f"{self.source}: x is {x.dtype}, the model's input {port.dtype}",
+                    "give real values as float32; they are quantized as the input is",
+                )
+            return np.ascontiguousarray(x).view(wanted)
         limits = np.iinfo(port.dtype)
         real = (x.astype(np.float32) / np.asarray(port.scale, np.float32)).astype(np.float64)
         rounded = np.copysign(np.floor(np.abs(real) + 0.5), real)  # half away from zero
@@ -216,9 +223,13 @@ def load_samples(data: DataSection, root: Path, split: Split) -> Samples:
     return load_file(root / path)
 
 
-def noise(shape: tuple[int, ...], form: TargetForm, count: int = 64) -> Samples:
-    """Stand-ins for samples: seeded int8 noise of full range, with targets that a loss takes."""
-    x = np.random.default_rng(0).integers(-128, 128, (count, *shape)).astype(np.int8)
+def noise(
+    shape: tuple[int, ...], form: TargetForm, count: int = 64, dtype: str = "int8"
+) -> Samples:
+    """Stand-ins for samples: seeded noise of full range, with targets that a loss takes."""
+    limits = np.iinfo(dtype)
+    codes = np.random.default_rng(0).integers(limits.min, limits.max + 1, (count, *shape))
+    x = codes.astype(np.dtype(dtype))
     if not form.given:
         return Samples(x, None, "noise")
     y = np.array(form.stand_ins(count))

@@ -538,6 +538,9 @@ class Project:
             return self.samples("train", file)
         manifest = self.manifest()
         form = TargetForm("") if manifest.target is None else manifest.target.form
+        if all(port.dtype == "int16" for port in manifest.inputs):
+            size = sum(port.bytes for port in manifest.inputs) // 2
+            return noise((size,), form, dtype="int16")
         return noise(manifest.input.shape[1:], form)
 
     def verification_recordings(self, file: Path | None = None) -> list[Array]:

@@ -43,6 +43,9 @@ ROW_FORMS = {
         "max_pool2d",
         "pad",
     )
+} | {
+    f"tk_{name}_s16": f"tk_{name}_row_s16"
+    for name in ("conv2d", "depthwise_conv2d", "average_pool2d", "max_pool2d")
 }
 CTYPES: dict[str, Any] = {
     "int8_t": ctypes.c_int8,
@@ -50,6 +53,7 @@ CTYPES: dict[str, Any] = {
     "int16_t": ctypes.c_int16,
     "uint16_t": ctypes.c_uint16,
     "int32_t": ctypes.c_int32,
+    "int64_t": ctypes.c_int64,
     "uint32_t": ctypes.c_uint32,
     "uint64_t": ctypes.c_uint64,
     "float": ctypes.c_float,
@@ -117,7 +121,7 @@ class Kernels:
         else:  # PAD
             reach, rows, stride, pad = 1, n["top"] + height + n["bottom"], 1, n["top"]
         y = values[call.arguments[1]].reshape(rows, -1)
-        ring = np.full((min(reach, height), x.shape[1]), 0x33, np.int8)
+        ring = np.full((min(reach, height), x.shape[1]), 0x33, x.dtype)
         function = getattr(self.library, ROW_FORMS[call.function])
         kept: list[Any] = []
         descriptor = _struct(call.descriptor, values, kept)
@@ -127,7 +131,7 @@ class Kernels:
             while loaded < min(height, oy * stride - pad + reach):
                 ring[loaded % len(ring)] = x[loaded]
                 loaded += 1
-            row = np.full(out.shape, 0x55, np.int8)
+            row = np.full(out.shape, 0x55, out.dtype)
             pointers = [ctypes.c_void_p(array.ctypes.data) for array in (ring, row, scratch)]
             function(
                 ctypes.byref(descriptor), pointers[0], len(ring), oy, pointers[1],

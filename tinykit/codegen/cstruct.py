@@ -18,6 +18,7 @@ SCALAR_BYTES = {
     "uint16_t": 2,
     "int32_t": 4,
     "uint32_t": 4,
+    "int64_t": 8,
     "uint64_t": 8,
     "float": 4,
     "tk_status": 4,

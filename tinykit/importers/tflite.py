@@ -1,4 +1,4 @@
-"""TFLite files to graphs: full-int8 models as TensorFlow's converter writes them.
+"""TFLite files to graphs: full-int8 (and int16x8) models as TensorFlow's converter writes them.
 
 Each operator's own file says how it is imported (`Operator.from_tflite`).  Here is what concerns
 the model as a whole: names, constant shapes, the float edges, subgraphs.
@@ -19,9 +19,10 @@ from tinykit.importers.preprocessor import SIGNAL
 from tinykit.importers.tflite_file import FileGraph, FileOperator, FileTensor, read_tflite
 from tinykit.importers.tflite_node import FULL_INT8, TfliteNode
 from tinykit.ir import Graph, Op, Tensor
+from tinykit.ir.tensor import DType
 from tinykit.ops.registry import check_shapes, tflite_operators
 from tinykit.ops.registry import operator as find_operator
-from tinykit.passes.ports import single_ports
+from tinykit.passes.ports import PORTS, single_ports
 
 A_FRONTEND = (
     "a model of Signal* operators stands in front of another one: "
@@ -90,10 +91,10 @@ class _Importer:
             node = self._node(operator, index, names, files)
             if node.builtin == "QUANTIZE" and files[node.inputs[0]].type == "FLOAT32":
                 node.expect(node.inputs[0] in inputs, "float input inside the model", FULL_INT8)
-                inputs[inputs.index(node.inputs[0])] = node.output(("int8", "uint8")).name
+                inputs[inputs.index(node.inputs[0])] = node.output(PORTS).name
             elif node.builtin == "DEQUANTIZE":
                 node.expect(node.outputs[0] in outputs, "float output inside the model", FULL_INT8)
-                outputs[outputs.index(node.outputs[0])] = node.input(0, ("int8", "uint8")).name
+                outputs[outputs.index(node.outputs[0])] = node.input(0, PORTS).name
             elif node.builtin == "ARG_MAX":
                 node.expect(node.outputs[0] in outputs, "inside the model", LAST_ARG_MAX)
                 outputs[outputs.index(node.outputs[0])] = self._scores(node)
@@ -116,7 +117,7 @@ class _Importer:
         return x.name
 
     def _convert(self, node: TfliteNode) -> None:
-        operator = tflite_operators().get(node.builtin)
+        operator = tflite_operators(node.int16).get(node.builtin)
         if operator is None:
             signal = node.builtin.startswith(SIGNAL)
             raise node.error(
@@ -145,11 +146,15 @@ class _Importer:
         if not inputs or not inputs[0] or not (outputs or assigns):
             raise ModelError(f"{operator.builtin} #{index} lacks inputs or outputs")
         known = tflite_operators().get(operator.builtin)
+        seen = {files[tensor].type for tensor in (*inputs[:2], *outputs[:1]) if tensor}
+        types: tuple[DType, ...] = ("int8",)
+        if "INT16" in seen and operator.builtin in tflite_operators(True):
+            known, types = tflite_operators(True)[operator.builtin], ("int16",)
         kind = known.kind if known else operator.builtin.lower()
         name = self.layers.name(outputs[0] if outputs else "", kind, index)
         return TfliteNode(
             operator.builtin, index, operator.version, name, inputs, outputs, operator.options,
-            files, self.tensors, operator.origin,
+            files, self.tensors, operator.origin, types,
         )  # fmt: skip
 
     def _fold(self, operator: FileOperator, names: list[str], files: dict[str, FileTensor]) -> bool:
@@ -201,8 +206,8 @@ class _Importer:
         graph = Graph(self.name, self.tensors, tuple(self.ops), tuple(inputs), tuple(outputs))
         graph = graph.pruned()
         for name in (*inputs, *outputs):
-            if graph[name].dtype not in ("int8", "uint8"):
-                raise ModelError(f"{name} is {graph[name].dtype}, not int8", FULL_INT8)
+            if graph[name].dtype not in PORTS:
+                raise ModelError(f"{name} is {graph[name].dtype}, not int8 or int16", FULL_INT8)
         for name in inputs:
             if graph[name].storage != "arena":
                 raise ModelError(f"the input {name} is a constant")

@@ -20,15 +20,19 @@ from tinykit.ir.tensor import DType
 from tinykit.ops.window import Pair, same_padding
 
 IR_TYPES: dict[str, DType] = {
-    "INT8": "int8", "UINT8": "uint8", "INT16": "int16", "INT32": "int32", "FLOAT32": "float32",
+    "INT8": "int8", "UINT8": "uint8", "INT16": "int16", "INT32": "int32", "INT64": "int64",
+    "FLOAT32": "float32",
 }  # fmt: skip
 ACTIVATIONS = {0: "none", 1: "relu", 2: "relu_n1_to_1", 3: "relu6"}
-RANGES = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767), "int32": (0, 0)}
+RANGES = {"int8": (-128, 127), "uint8": (0, 255)}  # of zero points; 0 for all other types
 FULL_INT8 = "tinykit runs fully quantized int8 models; `tinykit quantize` makes one"
-INT16_ACTIVATIONS = (
-    "models with int16 activations (int16x8) are not supported: convert with int8 ones, as "
-    "`tinykit quantize` does"
-)
+
+
+def int16_operators() -> str:
+    """Which operators take int16 activations."""
+    from tinykit.ops.registry import tflite_operators
+
+    return f"int16 activations (int16x8) go through {', '.join(sorted(tflite_operators(True)))}"
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class TfliteNode:
     files: dict[str, FileTensor]
     tensors: dict[str, Tensor]
     origin: str = ""  # the node of another format that it was
+    types: tuple[DType, ...] = ("int8",)  # of its activations
 
     @property
     def place(self) -> str:
@@ -87,13 +92,18 @@ class TfliteNode:
 
     # --- tensors ---------------------------------------------------------------------------------
 
-    def input(self, i: int = 0, types: tuple[DType, ...] = ("int8",)) -> Tensor:
+    @property
+    def int16(self) -> bool:
+        """Whether its activations are int16."""
+        return self.types == ("int16",)
+
+    def input(self, i: int = 0, types: tuple[DType, ...] = ()) -> Tensor:
         """An activation (or a constant in its place), quantized per tensor."""
         self.expect(self.has(i), f"input {i} is missing")
-        return self._quantized(self.inputs[i], types)
+        return self._quantized(self.inputs[i], types or self.types)
 
-    def output(self, types: tuple[DType, ...] = ("int8",), i: int = 0) -> Tensor:
-        return self._quantized(self.outputs[i], types)
+    def output(self, types: tuple[DType, ...] = (), i: int = 0) -> Tensor:
+        return self._quantized(self.outputs[i], types or self.types)
 
     def options_list(self, name: str) -> list[int]:
         """A vector among the options."""
@@ -125,6 +135,7 @@ class TfliteNode:
         int4: whether the file may hold them as INT4; they become int8 of the same values.
         """
         file = self.files.get(self.inputs[i]) if self.has(i) else None
+        int4 = int4 and not self.int16
         if int4 and file is not None and file.type == "INT4" and file.data is not None:
             self.files[self.inputs[i]] = replace(file, type="INT8")
         tensor = self._tensor(self.inputs[i] if self.has(i) else "", ("int8",))
@@ -156,10 +167,13 @@ class TfliteNode:
         return tensor
 
     def bias(self, i: int, channels: int) -> str:
-        """The name of the constant int32 bias [channels], or "" where there is none."""
+        """The name of the constant bias [channels], or "" where there is none.
+
+        int32, or int64 as well where activations are int16.
+        """
         if not self.has(i):
             return ""
-        tensor = self._tensor(self.inputs[i], ("int32",))
+        tensor = self._tensor(self.inputs[i], ("int32", "int64") if self.int16 else ("int32",))
         self.expect(tensor.data is not None, f"bias {tensor.name} must be constant")
         self.expect(
             tensor.size == channels,
@@ -295,11 +309,10 @@ class TfliteNode:
         return tensor
 
     def _expect_type(self, name: str, dtype: str, types: tuple[DType, ...]) -> None:
-        hint = INT16_ACTIVATIONS if dtype == "int16" else FULL_INT8
         self.expect(
             dtype in types,
             f"tensor {name} is {dtype}; supported is {' or '.join(types)}",
-            hint if "int8" in types else "",
+            (int16_operators() if dtype == "int16" else FULL_INT8) if "int8" in types else "",
         )
 
     def _quantized(self, name: str, types: tuple[DType, ...]) -> Tensor:

@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[Any]
-DType = Literal["int8", "uint8", "int16", "int32", "float32"]
+DType = Literal["int8", "uint8", "int16", "int32", "int64", "float32"]
 Storage = Literal["arena", "flash", "parameters", "state"]
 Order = Literal["plain", "pairs"]
 
-ITEM_BYTES: dict[DType, int] = {"int8": 1, "uint8": 1, "int16": 2, "int32": 4, "float32": 4}
+ITEM_BYTES: dict[DType, int] = {
+    "int8": 1, "uint8": 1, "int16": 2, "int32": 4, "int64": 8, "float32": 4,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

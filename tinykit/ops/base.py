@@ -88,6 +88,7 @@ class Operator(abc.ABC, Generic[A]):
 
     kind: ClassVar[str]
     tflite: ClassVar[tuple[str, ...]] = ()  # names of the TFLite builtins that become this
+    int16: ClassVar[tuple[str, ...]] = ()  # the same for int16 activations: tinykit.ops.int16
     note: ClassVar[str] = ""  # what is and is not supported, for the operators table
     cores: ClassVar[str] = ""  # instruction sets with a kernel of its own beside the portable C
     golden: ClassVar[str] = "TFLM"  # what inference equals bit for bit

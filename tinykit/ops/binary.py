@@ -1,4 +1,4 @@
-"""MUL, SUB, MINIMUM, MAXIMUM, SQUARED_DIFFERENCE and PRELU: int8, with broadcasting.
+"""MUL, SUB, MINIMUM, MAXIMUM, SQUARED_DIFFERENCE and PRELU, with broadcasting; ADD of int16.
 
 Inputs: a, b; the output has NumPy's broadcast shape.  Arithmetic of TensorFlow Lite Micro.
 """
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from tinykit.errors import ModelError
-from tinykit.ir import Array, Attributes, Graph, Op, Quantization
-from tinykit.ops.base import Call, Operator, Struct
+from tinykit.ir import Array, Attributes, Graph, Op, Quantization, Tensor
+from tinykit.ops.base import Call, Field, Operator, Struct
 from tinykit.ops.broadcast import Shape, broadcast_shape, merged_axes, strides, table
 from tinykit.ops.convolution_gradient import activation_gradient
 from tinykit.ops.evaluate import Run
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
     from tinykit.ops.tape import Tape
 
-SUM_BITS = 20  # kept by SUB below its inputs' steps, as by ADD
+SUM_BITS = {"int8": 20, "int16": 15}  # kept by SUB below its inputs' steps, as by ADD
 SQUARE_BITS = 7  # kept by SQUARED_DIFFERENCE
 
 
@@ -45,6 +45,7 @@ class Multipliers:
     output: tuple[int, int]
     a: tuple[int, int] = (0, 0)
     b: tuple[int, int] = (0, 0)
+    bits: int = 0  # by which a and b are shifted to the left before
 
 
 def scaled(x: Array, ratio: tuple[int, int]) -> Array:
@@ -54,12 +55,15 @@ def scaled(x: Array, ratio: tuple[int, int]) -> Array:
 class Binary(Operator[BinaryAttributes]):
     """What the operators below share."""
 
-    note = "int8, any broadcasting, fused activations"
+    note = "any broadcasting, fused activations"
     in_place = 0
+    function: ClassVar[str] = ""  # of the kernel, where it is not the kind's
     commutes: ClassVar[bool] = False
     compares: ClassVar[bool] = False  # codes as they are: one quantization for all three
 
-    def multipliers(self, a: Quantization, b: Quantization, y: Quantization) -> Multipliers:
+    def multipliers(
+        self, a: Quantization, b: Quantization, y: Quantization, dtype: str = "int8"
+    ) -> Multipliers:
         raise NotImplementedError
 
     def result(self, a: Array, b: Array, m: Multipliers) -> Array:
@@ -78,8 +82,8 @@ class Binary(Operator[BinaryAttributes]):
         return "through" if same else "fixed"
 
     def _multipliers(self, graph: Graph, op: Op) -> Multipliers:
-        a, b, y = (graph[name].quant for name in (*op.inputs[:2], op.outputs[0]))
-        return self.multipliers(a, b, y)
+        a, b, y = (graph[name] for name in (*op.inputs[:2], op.outputs[0]))
+        return self.multipliers(a.quant, b.quant, y.quant, y.dtype)
 
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         graph, y = run.graph, run.graph[op.outputs[0]]
@@ -87,39 +91,43 @@ class Binary(Operator[BinaryAttributes]):
             run[name].astype(np.int64) - graph[name].quant.zero_point0 for name in op.inputs[:2]
         )
         out = self.result(a, b, self._multipliers(graph, op)) + y.quant.zero_point0
-        low, high = activation_range(self.attributes(op).activation, y.quant)
-        return (np.clip(out, low, high).astype(np.int8).reshape(y.shape),)
+        low, high = activation_range(self.attributes(op).activation, y.quant, y.dtype)
+        return (np.clip(out, low, high).astype(np.dtype(y.dtype)).reshape(y.shape),)
 
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         a, b, y = (graph[name] for name in (*op.inputs[:2], op.outputs[0]))
         struct = self._struct(graph, op, (a.shape, b.shape, y.shape))
-        return (Call(f"tk_{self.kind}_s8", struct, (a.name, b.name, y.name)),)
+        return (Call(self._function(y), struct, (a.name, b.name, y.name)),)
+
+    def _function(self, y: Tensor) -> str:
+        suffix = "s16" if y.dtype == "int16" else "s8"
+        return f"tk_{self.function or self.kind}_{suffix}"
 
     def _struct(self, graph: Graph, op: Op, shapes: tuple[Shape, Shape, Shape]) -> Struct:
         a, b, y = (graph[name].quant for name in (*op.inputs[:2], op.outputs[0]))
-        m = self._multipliers(graph, op)
-        low, high = activation_range(self.attributes(op).activation, y)
+        m, dtype = self._multipliers(graph, op), graph[op.outputs[0]].dtype
+        low, high = activation_range(self.attributes(op).activation, y, dtype)
         full = shapes[2]
         size, (step_a, step_b) = merged_axes(full, [strides(s, full) for s in shapes[:2]])
-        return Struct(
-            "tk_binary",
-            {
-                "size": table(size),
-                "stride_a": table(step_a),
-                "stride_b": table(step_b),
-                "multiplier_a": m.a[0],
-                "multiplier_b": m.b[0],
-                "output_multiplier": m.output[0],
-                "zero_point_a": a.zero_point0,
-                "zero_point_b": b.zero_point0,
-                "output_zero_point": y.zero_point0,
-                "shift_a": m.a[1],
-                "shift_b": m.b[1],
-                "output_shift": m.output[1],
-                "activation_min": low,
-                "activation_max": high,
-            },
-        )
+        fields: dict[str, Field] = {
+            "size": table(size),
+            "stride_a": table(step_a),
+            "stride_b": table(step_b),
+            "multiplier_a": m.a[0],
+            "multiplier_b": m.b[0],
+            "output_multiplier": m.output[0],
+            "shift_a": m.a[1],
+            "shift_b": m.b[1],
+            "output_shift": m.output[1],
+            "activation_min": low,
+            "activation_max": high,
+        }
+        if dtype == "int16":
+            return Struct("tk_binary16", fields)
+        fields["zero_point_a"] = a.zero_point0
+        fields["zero_point_b"] = b.zero_point0
+        fields["output_zero_point"] = y.zero_point0
+        return Struct("tk_binary", fields)
 
     def rows(self, graph: Graph, op: Op) -> RowForm | None:
         """Inputs of the output's shape go row by row; constants that every row sees stay."""
@@ -141,7 +149,7 @@ class Binary(Operator[BinaryAttributes]):
             else:
                 return None
         struct = self._struct(graph, op, (shapes[0], shapes[1], y.shape[2:]))
-        call = Call(f"tk_{self.kind}_s8", struct, (*arguments, Row(y.name)))
+        call = Call(self._function(y), struct, (*arguments, Row(y.name)))
         return RowForm(y.shape[1], reads, call) if reads else None
 
     def gradient_in(self, op: Op, tape: Tape) -> str:
@@ -159,20 +167,25 @@ class Binary(Operator[BinaryAttributes]):
         if self.compares:
             for x in (a, b):
                 node.expect_same_quantization(x, y)
-        self.check(node, a.quant, b.quant, y.quant)
+        self.check(node, a.quant, b.quant, y.quant, y.dtype)
         names = (b.name, a.name) if self.commutes and a.size < b.size else (a.name, b.name)
         return (node.op(self.kind, names, BinaryAttributes(node.activation)),)
 
-    def check(self, node: TfliteNode, a: Quantization, b: Quantization, y: Quantization) -> None:
+    def check(
+        self, node: TfliteNode, a: Quantization, b: Quantization, y: Quantization, dtype: str
+    ) -> None:
         """Refuse quantizations that the reference arithmetic refuses."""
 
 
 class Mul(Binary):
     kind = "mul"
     tflite = ("MUL",)
+    int16 = ("MUL",)
     commutes = True
 
-    def multipliers(self, a: Quantization, b: Quantization, y: Quantization) -> Multipliers:
+    def multipliers(
+        self, a: Quantization, b: Quantization, y: Quantization, dtype: str = "int8"
+    ) -> Multipliers:
         return Multipliers(quantize_multiplier(a.scale0 * b.scale0 / y.scale0))
 
     def result(self, a: Array, b: Array, m: Multipliers) -> Array:
@@ -187,23 +200,29 @@ class Mul(Binary):
 
 class Sub(Binary):
     kind = "sub"
-    tflite = ("SUB",)
+    tflite: ClassVar[tuple[str, ...]] = ("SUB",)
+    int16: ClassVar[tuple[str, ...]] = ("SUB",)
 
-    def multipliers(self, a: Quantization, b: Quantization, y: Quantization) -> Multipliers:
-        twice_max = 2.0 * max(a.scale0, b.scale0)
+    def multipliers(
+        self, a: Quantization, b: Quantization, y: Quantization, dtype: str = "int8"
+    ) -> Multipliers:
+        twice_max, bits = 2.0 * max(a.scale0, b.scale0), SUM_BITS[dtype]
         return Multipliers(
-            quantize_multiplier(twice_max / ((1 << SUM_BITS) * y.scale0)),
+            quantize_multiplier(twice_max / ((1 << bits) * y.scale0)),
             quantize_multiplier(a.scale0 / twice_max),
             quantize_multiplier(b.scale0 / twice_max),
+            bits,
         )
 
     def result(self, a: Array, b: Array, m: Multipliers) -> Array:
-        difference = scaled(a << SUM_BITS, m.a) - scaled(b << SUM_BITS, m.b)
+        difference = scaled(a << m.bits, m.a) - scaled(b << m.bits, m.b)
         return scaled(difference, m.output)
 
-    def check(self, node: TfliteNode, a: Quantization, b: Quantization, y: Quantization) -> None:
+    def check(
+        self, node: TfliteNode, a: Quantization, b: Quantization, y: Quantization, dtype: str
+    ) -> None:
         node.expect(
-            2 * max(a.scale0, b.scale0) < (1 << SUM_BITS) * y.scale0,
+            2 * max(a.scale0, b.scale0) < (1 << SUM_BITS[dtype]) * y.scale0,
             "the output's scale is too small for the inputs' scales",
         )
 
@@ -213,16 +232,31 @@ class Sub(Binary):
         linear_gradient(op, tape, gradient, op.inputs[1], constant=-1.0)
 
 
+class AddInt16(Sub):
+    kind = "add_int16"
+    tflite = ()
+    int16 = ("ADD",)
+    function = "add"
+    commutes = True
+    gradient = Operator.gradient  # there is none
+
+    def result(self, a: Array, b: Array, m: Multipliers) -> Array:
+        return scaled(scaled(a << m.bits, m.a) + scaled(b << m.bits, m.b), m.output)
+
+
 class Minimum(Binary):
     kind = "minimum"
     clamps = False
     tflite = ("MINIMUM",)
-    note = "int8 of one quantization, any broadcasting"
+    int16: ClassVar[tuple[str, ...]] = ("MINIMUM",)
+    note = "of one quantization, any broadcasting"
     commutes = True
     compares = True
     order: ClassVar[tuple[str, str]] = ("<=", ">")  # when the gradient goes to a, to b
 
-    def multipliers(self, a: Quantization, b: Quantization, y: Quantization) -> Multipliers:
+    def multipliers(
+        self, a: Quantization, b: Quantization, y: Quantization, dtype: str = "int8"
+    ) -> Multipliers:
         return Multipliers((0, 0))
 
     def result(self, a: Array, b: Array, m: Multipliers) -> Array:
@@ -238,6 +272,7 @@ class Minimum(Binary):
 class Maximum(Minimum):
     kind = "maximum"
     tflite = ("MAXIMUM",)
+    int16 = ("MAXIMUM",)
     order = (">=", "<")
 
     def result(self, a: Array, b: Array, m: Multipliers) -> Array:
@@ -250,7 +285,9 @@ class SquaredDifference(Binary):
     note = "int8, any broadcasting"
     commutes = True
 
-    def multipliers(self, a: Quantization, b: Quantization, y: Quantization) -> Multipliers:
+    def multipliers(
+        self, a: Quantization, b: Quantization, y: Quantization, dtype: str = "int8"
+    ) -> Multipliers:
         twice_max = 2.0 * max(a.scale0, b.scale0)
         return Multipliers(
             quantize_multiplier(twice_max * twice_max / ((1 << 2 * SQUARE_BITS) * y.scale0)),
@@ -275,7 +312,9 @@ class Prelu(Binary):
     tflite = ("PRELU",)
     note = "int8, any broadcasting of alpha"
 
-    def multipliers(self, a: Quantization, b: Quantization, y: Quantization) -> Multipliers:
+    def multipliers(
+        self, a: Quantization, b: Quantization, y: Quantization, dtype: str = "int8"
+    ) -> Multipliers:
         return Multipliers(
             quantize_multiplier(a.scale0 * b.scale0 / y.scale0),
             quantize_multiplier(a.scale0 / y.scale0),
@@ -299,4 +338,4 @@ class Prelu(Binary):
         linear_gradient(op, tape, low, alpha, factors=(Factor(x),))
 
 
-OPERATORS = (Mul(), Sub(), Minimum(), Maximum(), SquaredDifference(), Prelu())
+OPERATORS = (Mul(), Sub(), AddInt16(), Minimum(), Maximum(), SquaredDifference(), Prelu())

@@ -1,4 +1,4 @@
-"""CONCATENATION and PACK: int8 tensors side by side along one axis, by one copy each."""
+"""CONCATENATION and PACK: tensors side by side along one axis, by one copy each."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class Concatenation(Operator[ConcatenationAttributes]):
     kind = "concatenation"
     moves = True
     tflite = ("CONCATENATION", "PACK")
-    note = "int8, any number of inputs of one quantization (TFLM does not rescale), any axis"
+    int16 = tflite
+    note = "any number of inputs of one quantization (TFLM does not rescale), any axis"
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         axis, parts = self.attributes(op).axis, [graph[name].shape for name in op.inputs]

@@ -7,6 +7,7 @@ layer keeps its first K input channels in SRAM and the rest in flash.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from tinykit.errors import ModelError
 from tinykit.ir import Array, Attributes, Graph, Op
+from tinykit.ops import int16
 from tinykit.ops.base import Address, Call, Cost, Field, Operator, Struct, Table
 from tinykit.ops.convolution_gradient import convolution_gradient
 from tinykit.ops.convolution_sums import ANY, folded_bias, neighbours_fit, sums_class
@@ -69,6 +71,7 @@ class Conv2D(Operator[Conv2DAttributes]):
     kind = "conv2d"
     cores = "ARMv6-M, DSP, Helium"
     tflite = ("CONV_2D",)
+    int16 = ("CONV_2D",)
     note = (
         "int8, per-tensor or per-channel weights, any kernel, stride, dilation, padding; "
         "int4 weights become int8 and cost as much flash"
@@ -96,7 +99,11 @@ class Conv2D(Operator[Conv2DAttributes]):
         weights = run.joined(op.inputs[1], rest)
         acc = accumulators(x, weights, bias, window_of(graph, op))
         multiplier, shift = output_multipliers(graph, op)
-        low, high = activation_range(self.attributes(op).activation, y.quant)
+        activation = self.attributes(op).activation
+        if y.dtype == "int16":
+            out = int16.finish_convolution(graph, op, acc, (multiplier, shift), activation)
+            return (out[None],)
+        low, high = activation_range(activation, y.quant)
         return (requantize(acc, multiplier, shift, y.quant.zero_point0, low, high)[None],)
 
     def cost(self, graph: Graph, op: Op) -> Cost:
@@ -116,6 +123,8 @@ class Conv2D(Operator[Conv2DAttributes]):
         struct = window_of(graph, op).struct((size[0], size[1]), (output[0], output[1]))
         activation = self.attributes(op).activation
         multipliers = output_multipliers(graph, op)
+        if graph[op.inputs[0]].dtype == "int16":
+            return int16.convolution_call(graph, op, struct, multipliers, activation)
         return convolution_call(graph, op, struct, output[1], multipliers, activation)
 
     def rows(self, graph: Graph, op: Op) -> RowForm | None:
@@ -142,13 +151,28 @@ class Conv2D(Operator[Conv2DAttributes]):
             "grouped convolutions are not supported",
         )
         bias = node.bias(2, weights.shape[0])
-        node.check_accumulators(x, weights, channel_axis=0)
         stride = node.pair("StrideH", "StrideW")
         dilation = node.pair("DilationHFactor", "DilationWFactor")
         size, kernel = (x.shape[1], x.shape[2]), (weights.shape[1], weights.shape[2])
         padding = node.padding(size, kernel, stride, dilation)
         attributes = Conv2DAttributes(stride, dilation, padding, node.activation)
-        return (node.op(self.kind, (x.name, weights.name, bias), attributes),)
+        op = node.op(self.kind, (x.name, weights.name, bias), attributes)
+        check_sums(node, op, output_multipliers, channel_axis=0)
+        return (op,)
+
+
+def check_sums(
+    node: TfliteNode,
+    op: Op,
+    multipliers: Callable[[Graph, Op], tuple[Array, Array]],
+    channel_axis: int,
+) -> None:
+    """Refuse weights whose sums could leave what the arithmetic holds."""
+    graph = Graph("", node.tensors, (), (), ())
+    if node.int16:
+        int16.check_convolution(node, op, multipliers(graph, op), channel_axis)
+    else:
+        node.check_accumulators(graph[op.inputs[0]], graph[op.inputs[1]], channel_axis)
 
 
 def convolution_call(

@@ -13,8 +13,9 @@ import numpy as np
 
 from tinykit.errors import ModelError
 from tinykit.ir import Array, Graph, Op
+from tinykit.ops import int16
 from tinykit.ops.base import Address, Call, Cost, Field, Operator, Struct, Table
-from tinykit.ops.conv2d import Conv2DAttributes, bias_field, window_of
+from tinykit.ops.conv2d import Conv2DAttributes, bias_field, check_sums, window_of
 from tinykit.ops.convolution_gradient import convolution_gradient
 from tinykit.ops.convolution_scales import joined_scales
 from tinykit.ops.convolution_sums import ANY, sums_class, weight_blocks
@@ -69,6 +70,7 @@ class DepthwiseConv2D(Operator[Conv2DAttributes]):
     kind = "depthwise_conv2d"
     cores = "ARMv6-M, ARMv7E-M, Helium"
     tflite = ("DEPTHWISE_CONV_2D",)
+    int16 = ("DEPTHWISE_CONV_2D",)
     note = (
         "int8, per-tensor or per-channel weights, any kernel, stride, dilation, multiplier; "
         "int4 weights become int8 and cost as much flash"
@@ -96,7 +98,11 @@ class DepthwiseConv2D(Operator[Conv2DAttributes]):
         bias = run.value_or_none(op.inputs[2])
         acc = accumulators(x, run.joined(op.inputs[1], rest_of(op)), bias, window_of(graph, op))
         multiplier, shift = output_multipliers(graph, op)
-        low, high = activation_range(self.attributes(op).activation, y.quant)
+        activation = self.attributes(op).activation
+        if y.dtype == "int16":
+            out = int16.finish_convolution(graph, op, acc, (multiplier, shift), activation)
+            return (out[None],)
+        low, high = activation_range(activation, y.quant)
         return (requantize(acc, multiplier, shift, y.quant.zero_point0, low, high)[None],)
 
     def cost(self, graph: Graph, op: Op) -> Cost:
@@ -108,8 +114,11 @@ class DepthwiseConv2D(Operator[Conv2DAttributes]):
         x, weights, y = graph[op.inputs[0]], graph[op.inputs[1]], graph[op.outputs[0]]
         rest = rest_of(op)
         multiplier, shift = output_multipliers(graph, op)
-        low, high = activation_range(self.attributes(op).activation, y.quant)
-        window = window_of(graph, op)
+        activation, window = self.attributes(op).activation, window_of(graph, op)
+        if y.dtype == "int16":
+            geometry = window.struct((x.shape[1], x.shape[2]), (y.shape[1], y.shape[2]))
+            return (int16.convolution_call(graph, op, geometry, (multiplier, shift), activation),)
+        low, high = activation_range(activation, y.quant)
         fields: dict[str, Field] = {
             "window": window.struct((x.shape[1], x.shape[2]), (y.shape[1], y.shape[2])),
             "weights": Address(weights.name),
@@ -164,7 +173,6 @@ class DepthwiseConv2D(Operator[Conv2DAttributes]):
         weights = node.weights(1, axis=3, rank=4, int4=True)
         node.expect(weights.shape[0] == 1, f"weights {weights.name} are not [1, KH, KW, O]")
         bias = node.bias(2, weights.shape[3])
-        node.check_accumulators(x, weights, channel_axis=3)
         stride = node.pair("StrideH", "StrideW")
         dilation = node.pair("DilationHFactor", "DilationWFactor")
         size, kernel = (x.shape[1], x.shape[2]), (weights.shape[1], weights.shape[2])
@@ -174,7 +182,9 @@ class DepthwiseConv2D(Operator[Conv2DAttributes]):
             f"{weights.shape[3]} output channels are not a multiple of {x.shape[3]}",
         )
         attributes = Conv2DAttributes(stride, dilation, padding, node.activation)
-        return (node.op(self.kind, (x.name, weights.name, bias), attributes),)
+        op = node.op(self.kind, (x.name, weights.name, bias), attributes)
+        check_sums(node, op, output_multipliers, channel_axis=3)
+        return (op,)
 
 
 OPERATOR = DepthwiseConv2D()

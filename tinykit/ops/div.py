@@ -42,7 +42,9 @@ class Div(Binary):
         "are equal"
     )
 
-    def multipliers(self, a: Quantization, b: Quantization, y: Quantization) -> Multipliers:
+    def multipliers(
+        self, a: Quantization, b: Quantization, y: Quantization, dtype: str = "int8"
+    ) -> Multipliers:
         return Multipliers(quantize_multiplier(a.scale0 / (b.scale0 * y.scale0)))
 
     def result(self, a: Array, b: Array, m: Multipliers) -> Array:
@@ -56,7 +58,9 @@ class Div(Binary):
         product = doubling_high_multiply(quotient, np.array(multiplier))
         return np.where(right > 31, 0, rounding_shift_right(product, np.clip(right, 0, 31)))
 
-    def check(self, node: TfliteNode, a: Quantization, b: Quantization, y: Quantization) -> None:
+    def check(
+        self, node: TfliteNode, a: Quantization, b: Quantization, y: Quantization, dtype: str
+    ) -> None:
         _, shift = self.multipliers(a, b, y).output
         node.expect(
             shift <= 23,  # |a| < 2^8 leaves 23 bits of headroom: shifts go to the right only

@@ -72,8 +72,16 @@ def multiply_by_quantized_multiplier(x: Array, multiplier: Array, shift: Array) 
     return rounding_shift_right(doubling_high_multiply(shifted, multiplier), right)
 
 
-def activation_range(activation: str, quantization: Quantization) -> tuple[int, int]:
-    """The int8 clamp of a fused activation (CalculateActivationRangeQuantized)."""
+def code_range(dtype: str) -> tuple[int, int]:
+    """The least and the largest code of an integer type."""
+    limits = np.iinfo(dtype)
+    return int(limits.min), int(limits.max)
+
+
+def activation_range(
+    activation: str, quantization: Quantization, dtype: str = "int8"
+) -> tuple[int, int]:
+    """The clamp of a fused activation (CalculateActivationRangeQuantized)."""
     scale, zero_point = quantization.scale0, quantization.zero_point0
 
     def quantized(value: float) -> int:
@@ -81,7 +89,7 @@ def activation_range(activation: str, quantization: Quantization) -> tuple[int, 
         ratio = float(np.float32(value) / np.float32(scale))
         return zero_point + int(math.copysign(math.floor(abs(ratio) + 0.5), ratio))
 
-    low, high = -128, 127
+    low, high = code_range(dtype)
     if activation in ("relu", "relu6"):
         low = max(low, quantized(0.0))
     if activation == "relu6":
@@ -92,11 +100,17 @@ def activation_range(activation: str, quantization: Quantization) -> tuple[int, 
 
 
 def requantize(
-    acc: Array, multiplier: Array, shift: Array, zero_point: int, low: int, high: int
+    acc: Array,
+    multiplier: Array,
+    shift: Array,
+    zero_point: int,
+    low: int,
+    high: int,
+    dtype: str = "int8",
 ) -> Array:
-    """int32 accumulators to int8 outputs; multiplier and shift per channel (last axis) or one."""
+    """int32 accumulators to outputs; multiplier and shift per channel (last axis) or one."""
     scaled = multiply_by_quantized_multiplier(acc, multiplier, shift)
-    return np.clip(scaled + zero_point, low, high).astype(np.int8)
+    return np.clip(scaled + zero_point, low, high).astype(np.dtype(dtype))
 
 
 def exact(x: Array) -> Array:

@@ -13,8 +13,9 @@ import numpy as np
 
 from tinykit.errors import ModelError
 from tinykit.ir import Array, Attributes, Graph, Op
+from tinykit.ops import int16
 from tinykit.ops.base import Call, Cost, Operator
-from tinykit.ops.conv2d import convolution_call
+from tinykit.ops.conv2d import check_sums, convolution_call
 from tinykit.ops.convolution_gradient import convolution_gradient
 from tinykit.ops.evaluate import Run
 from tinykit.ops.fixed_point import activation_range, exact, quantize_multipliers, requantize
@@ -49,6 +50,7 @@ class FullyConnected(Operator[FullyConnectedAttributes]):
     kind = "fully_connected"
     cores = "ARMv6-M, DSP, Helium"
     tflite = ("FULLY_CONNECTED",)
+    int16 = ("FULLY_CONNECTED",)
     note = (
         "int8, per-tensor or per-channel weights, any number of rows; "
         "int4 weights become int8 and cost as much flash"
@@ -72,7 +74,11 @@ class FullyConnected(Operator[FullyConnectedAttributes]):
         if bias is not None:
             acc = acc + bias.astype(np.int64)
         multiplier, shift = output_multipliers(graph, op)
-        low, high = activation_range(self.attributes(op).activation, y.quant)
+        activation = self.attributes(op).activation
+        if y.dtype == "int16":
+            out = int16.finish_convolution(graph, op, acc, (multiplier, shift), activation)
+            return (out.reshape(y.shape),)
+        low, high = activation_range(activation, y.quant)
         out = requantize(acc, multiplier, shift, y.quant.zero_point0, low, high)
         return (out.reshape(y.shape),)
 
@@ -86,6 +92,8 @@ class FullyConnected(Operator[FullyConnectedAttributes]):
         window = Window((1, 1)).struct((1, rows), (1, rows))
         activation = self.attributes(op).activation
         multipliers = output_multipliers(graph, op)
+        if x.dtype == "int16":
+            return (int16.convolution_call(graph, op, window, multipliers, activation),)
         return (convolution_call(graph, op, window, rows, multipliers, activation),)
 
     def gradient(self, op: Op, tape: Tape) -> None:
@@ -99,7 +107,6 @@ class FullyConnected(Operator[FullyConnectedAttributes]):
         x = node.input()
         weights = node.weights(1, axis=0, rank=2, int4=True)
         bias = node.bias(2, weights.shape[0])
-        node.check_accumulators(x, weights, channel_axis=0)
         channels, outputs = weights.shape[1], weights.shape[0]
         rows = x.size // channels
         node.shape_output(
@@ -112,8 +119,10 @@ class FullyConnected(Operator[FullyConnectedAttributes]):
             f"output {list(y.shape)}",
         )
         attributes = FullyConnectedAttributes(node.activation)
+        op = node.op(self.kind, (x.name, weights.name, bias), attributes)
+        check_sums(node, op, output_multipliers, channel_axis=0)
         if (*x.shape[:-1], outputs) == y.shape and x.shape[-1] == channels:
-            return (node.op(self.kind, (x.name, weights.name, bias), attributes),)
+            return (op,)
         # The input counts as [rows, channels], whatever its shape.
         flat_x = node.add(replace(x, name=f"{y.name}/rows", shape=(rows, channels)))
         flat_y = node.add(replace(y, name=f"{y.name}/flat", shape=(rows, outputs)))

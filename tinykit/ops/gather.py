@@ -10,6 +10,7 @@ import numpy as np
 
 from tinykit.errors import ModelError
 from tinykit.ir import Array, Attributes, Graph, Op, Tensor
+from tinykit.ir.tensor import ITEM_BYTES
 from tinykit.ops.base import Call, Operator, Struct, Table
 from tinykit.ops.evaluate import Run
 from tinykit.ops.reshape import ReshapeAttributes
@@ -35,7 +36,8 @@ class Gather(Operator[GatherAttributes]):
     kind = "gather"
     moves = True
     tflite = ("GATHER", "MIRROR_PAD", "RESIZE_NEAREST_NEIGHBOR", "TILE")
-    note = "int8, constant indices, any axis, no batch dimensions; one gather for each axis"
+    int16 = ("RESIZE_NEAREST_NEIGHBOR",)
+    note = "constant indices, any axis, no batch dimensions; one gather for each axis"
     golden = "TFLM; TILE: TensorFlow Lite"
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
@@ -70,7 +72,7 @@ class Gather(Operator[GatherAttributes]):
                 "outer": outer,
                 "size": size,
                 "count": len(indices),
-                "inner": inner,
+                "inner": inner * ITEM_BYTES[x.dtype],  # bytes
             },
         )
         return (Call("tk_gather_s8", struct, (x.name, y.name)),)

@@ -76,9 +76,8 @@ class Steps:
     outputs: Array
 
 
-def sigmoid16(x: Array) -> Array:
-    """Sigmoid from Q3.12 to Q0.15, by interpolation in a table."""
-    x = x.astype(np.int64) * 3
+def sigmoid_of(x: Array) -> Array:
+    """Sigmoid in Q0.15 of int64 x / 12288, by interpolation in a table."""
     size = np.abs(x)
     place = np.minimum(size >> 9, 254)
     low, high = SIGMOID[place], SIGMOID[place + 1]
@@ -86,16 +85,25 @@ def sigmoid16(x: Array) -> Array:
     return np.where(x >= 0, result + 512, (1 << 25) - result + 511) >> 10
 
 
-def tanh16(x: Array, shift: int) -> Array:
-    """tanh to Q0.15, of values with scale 2**(shift - 12)."""
-    x = x.astype(np.int64) * 3
-    x = x << shift if shift >= 0 else (x + (1 << (-shift - 1))) >> -shift
+def tanh_of(x: Array) -> Array:
+    """tanh in Q0.15 of int64 x / 12288."""
     size = np.abs(x)
     place = np.minimum(size >> 8, 254)
     low, high = SIGMOID[place], SIGMOID[place + 1]
     result = np.where(size >> 8 >= 255, 0xFFFF << 8, (low << 8) + (size & 255) * (high - low))
     result = result - (1 << 23)
     return np.where(x >= 0, result + 128, -result + 127) >> 8
+
+
+def sigmoid16(x: Array) -> Array:
+    """Sigmoid from Q3.12 to Q0.15."""
+    return sigmoid_of(x.astype(np.int64) * 3)
+
+
+def tanh16(x: Array, shift: int) -> Array:
+    """tanh to Q0.15, of values with scale 2**(shift - 12)."""
+    x = x.astype(np.int64) * 3
+    return tanh_of(x << shift if shift >= 0 else (x + (1 << (-shift - 1))) >> -shift)
 
 
 def int16(x: Array) -> Array:

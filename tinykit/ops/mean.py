@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from tinykit.ops.average_pool_grad import PoolGradAttributes
 from tinykit.ops.base import Call, Operator, Struct
 from tinykit.ops.convolution_gradient import activation_gradient
 from tinykit.ops.evaluate import Run
-from tinykit.ops.fixed_point import quantize_multiplier, requantize
+from tinykit.ops.fixed_point import code_range, quantize_multiplier, requantize
 from tinykit.ops.linear_grad import linear_gradient
 from tinykit.ops.rescale_gradient import rescale_gradient
 from tinykit.ops.reshape import ReshapeAttributes
@@ -53,7 +53,8 @@ def multiplier(graph: Graph, op: Op, count: int) -> tuple[int, int]:
 class Mean(Operator[MeanAttributes]):
     kind = "mean"
     tflite = ("MEAN",)
-    note = "int8, over any axes (global average pooling in 1-D and 2-D)"
+    int16: ClassVar[tuple[str, ...]] = ("MEAN",)
+    note = "over any axes (global average pooling in 1-D and 2-D)"
 
     def divisor(self, reduced: int) -> int:
         """By what a sum of `reduced` values is divided."""
@@ -86,7 +87,10 @@ class Mean(Operator[MeanAttributes]):
         extents = self.extents(graph, op)
         total = (run[x.name].reshape(extents).astype(np.int64) - x.quant.zero_point0).sum(axis=1)
         value, shift = multiplier(graph, op, self.divisor(extents[1]))
-        mean = requantize(total, np.array(value), np.array(shift), y.quant.zero_point0, -128, 127)
+        mean = requantize(
+            total, np.array(value), np.array(shift), y.quant.zero_point0,
+            *code_range(y.dtype), y.dtype,
+        )  # fmt: skip
         return (mean.reshape(y.shape),)
 
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
@@ -105,11 +109,12 @@ class Mean(Operator[MeanAttributes]):
                 "output_zero_point": y.quant.zero_point0,
             },
         )
-        return (Call("tk_mean_s8", struct, (x.name, y.name)),)
+        function = "tk_mean_s16" if x.dtype == "int16" else "tk_mean_s8"
+        return (Call(function, struct, (x.name, y.name)),)
 
     def rows(self, graph: Graph, op: Op) -> RowForm | None:
         x, y = graph[op.inputs[0]], graph[op.outputs[0]]
-        if not has_rows(x) or self.attributes(op).axes != (1, 2):
+        if not has_rows(x) or self.attributes(op).axes != (1, 2) or x.dtype == "int16":
             return None
         call = Call(
             "tk_mean_fold_s8",
@@ -141,6 +146,8 @@ class Mean(Operator[MeanAttributes]):
         node.expect(bool(given) and all(-rank <= axis < rank for axis in given), f"axes {given}")
         axes = tuple(sorted({axis % rank for axis in given}))
         node.expect(x.size < 2**23, f"{self.kind} over {x.size} values")
+        reduced = math.prod(x.shape[i] for i in axes)
+        node.expect(not node.int16 or reduced < 2**16, f"{self.kind} over {reduced} values")
         self.check(node, x, y)
         keep_dims = bool(node.option("KeepDims"))
         if all(i in axes or x.shape[i] == 1 for i in range(axes[0], axes[-1])):
@@ -178,7 +185,8 @@ class Mean(Operator[MeanAttributes]):
 class Sum(Mean):
     kind = "sum"
     tflite = ("SUM",)
-    note = "int8, over any axes"
+    int16 = ("SUM",)
+    note = "over any axes"
 
     def divisor(self, reduced: int) -> int:
         return 1
@@ -194,6 +202,7 @@ class Sum(Mean):
 class ReduceMax(Mean):
     kind = "reduce_max"
     tflite = ("REDUCE_MAX",)
+    int16 = ()
     note = "int8 of one quantization, over any axes"
 
     def monotone(self, graph: Graph, op: Op) -> bool:

@@ -1,4 +1,4 @@
-"""PAD and PADV2: int8, filled with the zero point (PAD) or a constant (PADV2).
+"""PAD and PADV2, filled with the zero point (PAD) or a constant (PADV2).
 
 Input: x of up to four dimensions; the first of four is the batch and is not padded.
 """
@@ -15,6 +15,7 @@ from tinykit.ops.base import Call, Operator, Struct
 from tinykit.ops.evaluate import Run
 from tinykit.ops.pad_grad import PadGradAttributes
 from tinykit.ops.rows import Reach, RowForm, has_rows, row_call
+from tinykit.ops.strided_copy import Axis, copy_call, strides
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
@@ -32,7 +33,8 @@ class PadAttributes(Attributes):
 class Pad(Operator[PadAttributes]):
     kind = "pad"
     tflite = ("PAD", "PADV2")
-    note = "int8, up to four dimensions, zeros or a constant; free in front of a convolution"
+    int16 = ("PAD", "PADV2")
+    note = "up to four dimensions, zeros or a constant; free in front of a convolution"
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         shape, paddings = graph[op.inputs[0]].shape, self.attributes(op).paddings
@@ -47,11 +49,17 @@ class Pad(Operator[PadAttributes]):
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         attributes = self.attributes(op)
         x = run[op.inputs[0]]
-        return (np.pad(x, attributes.paddings, constant_values=np.int8(attributes.value)),)
+        return (np.pad(x, attributes.paddings, constant_values=x.dtype.type(attributes.value)),)
 
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         x, y = graph[op.inputs[0]], graph[op.outputs[0]]
         attributes = self.attributes(op)
+        if x.dtype == "int16":
+            writes = strides(y.shape)
+            axes = map(Axis, x.shape, strides(x.shape), writes)
+            before = (pair[0] for pair in attributes.paddings)
+            first = sum(n * step for n, step in zip(before, writes, strict=True))
+            return (copy_call(x, y, list(axes), (0, first), attributes.value),)
         height, width, channels = (1, 1, 1, *x.shape)[-3:]
         rows, columns, depth = (((0, 0),) * 3 + attributes.paddings)[-3:]
         struct = Struct(
@@ -73,7 +81,7 @@ class Pad(Operator[PadAttributes]):
 
     def rows(self, graph: Graph, op: Op) -> RowForm | None:
         x, y = graph[op.inputs[0]], graph[op.outputs[0]]
-        if not has_rows(x, y):
+        if not has_rows(x, y) or x.dtype == "int16":
             return None
         reach = Reach(before=self.attributes(op).paddings[1][0])
         return RowForm(y.shape[1], {x.name: reach}, row_call(self.lower(graph, op)[0]))

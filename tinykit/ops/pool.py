@@ -1,4 +1,4 @@
-"""AVERAGE_POOL_2D and MAX_POOL_2D: int8, as TensorFlow Lite Micro computes them.
+"""AVERAGE_POOL_2D and MAX_POOL_2D, as TensorFlow Lite Micro computes them.
 
 Input: x [1, H, W, C].  Neither rescales.  Padding does not count in an average.
 """
@@ -6,7 +6,7 @@ Input: x [1, H, W, C].  Neither rescales.  Padding does not count in an average.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -55,8 +55,7 @@ def pool_activation_gradient(op: Op, tape: Tape) -> str:
 
 
 class Pool(Operator[PoolAttributes]):
-    function: ClassVar[str]
-    note = "int8, any window, stride and padding"
+    note = "any window, stride and padding"
     flow = "through"
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
@@ -75,17 +74,17 @@ class Pool(Operator[PoolAttributes]):
 
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         attributes, y = self.attributes(op), run.graph[op.outputs[0]]
-        low, high = activation_range(attributes.activation, y.quant)
+        low, high = activation_range(attributes.activation, y.quant, y.dtype)
         pooled = self.pool(run[op.inputs[0]][0].astype(np.int64), attributes.window)
-        return (np.clip(pooled, low, high).astype(np.int8)[None],)
+        return (np.clip(pooled, low, high).astype(np.dtype(y.dtype))[None],)
 
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
         attributes = self.attributes(op)
         x, y = graph[op.inputs[0]], graph[op.outputs[0]]
-        low, high = activation_range(attributes.activation, y.quant)
+        low, high = activation_range(attributes.activation, y.quant, y.dtype)
         size = (x.shape[1], x.shape[2]), (y.shape[1], y.shape[2])
         struct = Struct(
-            "tk_pool",
+            "tk_pool16" if y.dtype == "int16" else "tk_pool",
             {
                 "window": attributes.window.struct(*size),
                 "channels": x.shape[3],
@@ -93,7 +92,8 @@ class Pool(Operator[PoolAttributes]):
                 "activation_max": high,
             },
         )
-        return (Call(self.function, struct, (x.name, y.name)),)
+        suffix = "s16" if y.dtype == "int16" else "s8"
+        return (Call(f"tk_{self.kind}_{suffix}", struct, (x.name, y.name)),)
 
     def rows(self, graph: Graph, op: Op) -> RowForm | None:
         x, y = graph[op.inputs[0]], graph[op.outputs[0]]
@@ -110,6 +110,7 @@ class Pool(Operator[PoolAttributes]):
         node.expect_same_quantization(x, y)
         kernel = node.pair("FilterHeight", "FilterWidth")
         stride = node.pair("StrideH", "StrideW")
+        node.expect(kernel[0] * kernel[1] <= node.LARGEST, f"a window of {list(kernel)}")
         padding = node.padding((x.shape[1], x.shape[2]), kernel, stride)
         attributes = PoolAttributes(kernel, stride, padding, node.activation)
         return (node.op(self.kind, (x.name,), attributes),)
@@ -118,11 +119,11 @@ class Pool(Operator[PoolAttributes]):
 class AveragePool2D(Pool):
     kind = "average_pool2d"
     tflite = ("AVERAGE_POOL_2D",)
-    function = "tk_average_pool2d_s8"
+    int16 = ("AVERAGE_POOL_2D",)
 
     def rows(self, graph: Graph, op: Op) -> RowForm | None:
         x, y = graph[op.inputs[0]], graph[op.outputs[0]]
-        if not (has_rows(x, y) and self._sees_all(op, x.shape, y.shape)):
+        if x.dtype == "int16" or not (has_rows(x, y) and self._sees_all(op, x.shape, y.shape)):
             return super().rows(graph, op)
         call = Call(
             "tk_average_pool2d_fold_s8",
@@ -156,10 +157,10 @@ class AveragePool2D(Pool):
 class MaxPool2D(Pool):
     kind = "max_pool2d"
     tflite = ("MAX_POOL_2D",)
-    function = "tk_max_pool2d_s8"
+    int16 = ("MAX_POOL_2D",)
 
     def pool(self, x: Array, window: Window) -> Array:
-        largest: Array = window.patches(x, fill=-128).max(axis=(2, 3))
+        largest: Array = window.patches(x, fill=-(2**15)).max(axis=(2, 3))
         return largest
 
     def gradient(self, op: Op, tape: Tape) -> None:

@@ -1,4 +1,4 @@
-"""QUANTIZE between integers: int8 to int8 with another scale, uint8 to int8 and back.
+"""QUANTIZE between integers: int8 to int8 with another scale, uint8 or int16 to int8 and back.
 
 QUANTIZE from float32 at the model's input and DEQUANTIZE at its output are dropped on import:
 the application exchanges int8 codes, with the scale in the generated header.
@@ -12,9 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinykit.ir import Array, Attributes, Graph, Op
+from tinykit.ir.tensor import DType
 from tinykit.ops.base import Call, Operator, Struct
 from tinykit.ops.evaluate import Run
-from tinykit.ops.fixed_point import multiply_by_quantized_multiplier, quantize_multiplier
+from tinykit.ops.fixed_point import (
+    code_range,
+    multiply_by_quantized_multiplier,
+    quantize_multiplier,
+)
 from tinykit.ops.rescale_gradient import rescale_gradient
 from tinykit.ops.rows import Reach, Row, RowForm, has_rows
 
@@ -22,7 +27,7 @@ if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
     from tinykit.ops.tape import Tape
 
-RANGES = {"int8": (-128, 127), "uint8": (0, 255)}
+SUFFIXES = {"int8": "s8", "uint8": "u8", "int16": "s16"}
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,9 @@ def requantize_call(graph: Graph, op: Op, ratio: tuple[int, int], limits: tuple[
             "activation_max": limits[1],
         },
     )
-    suffix = {"int8": "s8", "uint8": "u8"}
-    function = f"tk_requantize_{suffix[x.dtype]}"
+    function = f"tk_requantize_{SUFFIXES[x.dtype]}"
     if y.dtype != x.dtype:
-        function += f"_{suffix[y.dtype]}"
+        function += f"_{SUFFIXES[y.dtype]}"
     return Call(function, struct, (x.name, y.name))
 
 
@@ -72,7 +76,8 @@ def requantize_rows(graph: Graph, call: Call) -> RowForm | None:
 class Quantize(Operator[QuantizeAttributes]):
     kind = "quantize"
     tflite = ("QUANTIZE",)
-    note = "int8 to int8, uint8 to int8 and back; float32 at the edges is dropped"
+    int16 = tflite
+    note = "uint8 to int8 and back, int16 to int8 and back; float32 at the edges is dropped"
     in_place = 0
     flow = "through"
     pointwise = True
@@ -85,11 +90,11 @@ class Quantize(Operator[QuantizeAttributes]):
         value, shift = multiplier(run.graph, op)
         codes = run[x.name].astype(np.int64) - x.quant.zero_point0
         out = multiply_by_quantized_multiplier(codes, np.array(value), np.array(shift))
-        out = np.clip(out + y.quant.zero_point0, *RANGES[y.dtype])
+        out = np.clip(out + y.quant.zero_point0, *code_range(y.dtype))
         return (out.astype(np.dtype(y.dtype)),)
 
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
-        limits = RANGES[graph[op.outputs[0]].dtype]
+        limits = code_range(graph[op.outputs[0]].dtype)
         return (requantize_call(graph, op, multiplier(graph, op), limits),)
 
     def rows(self, graph: Graph, op: Op) -> RowForm | None:
@@ -100,8 +105,10 @@ class Quantize(Operator[QuantizeAttributes]):
 
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
         node.expect_counts(range(1, 2))
-        x, y = node.input(0, ("int8", "uint8")), node.output(("int8", "uint8"))
-        node.expect("int8" in (x.dtype, y.dtype), "makes uint8 from uint8")
+        types: tuple[DType, ...] = ("int8", "uint8", "int16")
+        x, y = node.input(0, types), node.output(types)
+        pair = {x.dtype, y.dtype}
+        node.expect("int8" in pair or pair == {"int16"}, f"makes {y.dtype} from {x.dtype}")
         return (node.op(self.kind, (x.name,), QuantizeAttributes()),)
 
 

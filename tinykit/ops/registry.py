@@ -33,9 +33,13 @@ def operator(kind: str) -> Operator[Any]:
         raise ModelError(f"unknown operator {kind}") from None
 
 
-def tflite_operators() -> dict[str, Operator[Any]]:
-    """The operators by the names of the TFLite builtins that become them."""
-    return {name: op for op in operators().values() for name in op.tflite}
+def tflite_operators(int16: bool = False) -> dict[str, Operator[Any]]:
+    """The operators by the names of the TFLite builtins that become them.
+
+    int16: where activations are int16, as against int8.
+    """
+    every = operators().values()
+    return {name: op for op in every for name in (op.int16 if int16 else op.tflite)}
 
 
 def check_shapes(graph: Graph) -> Graph:

@@ -38,7 +38,8 @@ class ReluAttributes(Attributes):
 class Relu(Operator[ReluAttributes]):
     kind = "relu"
     tflite = ("RELU",)
-    note = "int8; free where it can be fused into the layer before"
+    int16: ClassVar[tuple[str, ...]] = ("RELU",)
+    note = "free where it can be fused into the layer before"
     in_place = 0
     flow = "through"
     pointwise = True
@@ -50,14 +51,17 @@ class Relu(Operator[ReluAttributes]):
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         x, y = run.graph[op.inputs[0]], run.graph[op.outputs[0]]
         value, shift = multiplier(run.graph, op)
-        low, high = activation_range(self.activation, y.quant)
+        low, high = activation_range(self.activation, y.quant, y.dtype)
         codes = run[x.name].astype(np.int64) - x.quant.zero_point0
         return (
-            requantize(codes, np.array(value), np.array(shift), y.quant.zero_point0, low, high),
+            requantize(
+                codes, np.array(value), np.array(shift), y.quant.zero_point0, low, high, y.dtype
+            ),
         )
 
     def lower(self, graph: Graph, op: Op) -> tuple[Call, ...]:
-        limits = activation_range(self.activation, graph[op.outputs[0]].quant)
+        y = graph[op.outputs[0]]
+        limits = activation_range(self.activation, y.quant, y.dtype)
         return (requantize_call(graph, op, multiplier(graph, op), limits),)
 
     def rows(self, graph: Graph, op: Op) -> RowForm | None:
@@ -75,6 +79,7 @@ class Relu(Operator[ReluAttributes]):
 class Relu6(Relu):
     kind = "relu6"
     tflite = ("RELU6",)
+    int16 = ("RELU6",)
     activation = "relu6"
 
 

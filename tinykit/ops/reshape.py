@@ -10,6 +10,7 @@ import numpy as np
 
 from tinykit.errors import ModelError
 from tinykit.ir import Array, Attributes, Graph, Op
+from tinykit.ir.tensor import DType
 from tinykit.ops.base import Call, Cost, Operator
 from tinykit.ops.evaluate import Run
 
@@ -46,6 +47,7 @@ def target_shape(node: TfliteNode, shape: tuple[int, ...]) -> tuple[int, ...]:
 class Reshape(Operator[ReshapeAttributes]):
     kind = "reshape"
     tflite = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+    int16 = tflite
     note = "costs nothing: the bytes stay where they are"
     in_place = 0
     alias = True
@@ -82,9 +84,10 @@ class Reshape(Operator[ReshapeAttributes]):
         )
 
     def from_tflite(self, node: TfliteNode) -> tuple[Op, ...]:
-        x = node.input(0, ("int8", "uint8"))
+        types: tuple[DType, ...] = ("int8", "uint8", "int16")
+        x = node.input(0, types)
         node.shape_output(target_shape(node, x.shape))
-        y = node.output(("int8", "uint8"))
+        y = node.output(types)
         node.expect(x.dtype == y.dtype, f"makes {y.dtype} from {x.dtype}")
         node.expect_same_quantization(x, y)
         return (node.op(self.kind, (x.name,), ReshapeAttributes(y.shape)),)

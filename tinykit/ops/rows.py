@@ -76,13 +76,14 @@ def has_rows(*tensors: Tensor) -> bool:
 def row_call(call: Call) -> Call:
     """A kernel's row function for the call of its whole-tensor function.
 
-    `tk_…_s8(op, x, y, …)` makes all rows, `tk_…_row_s8(op, x, rows of x, row, y, …)` one of them.
+    `tk_…_s8(op, x, y, …)` makes all rows, `tk_…_row_s8(op, x, rows of x, row, y, …)` one of them;
+    so with s16.
     """
     x, y, *more = call.arguments
     assert isinstance(x, str)
     assert isinstance(y, str)
     return replace(
         call,
-        function=call.function.removesuffix("_s8") + "_row_s8",
+        function="_row_".join(call.function.rsplit("_", 1)),
         arguments=(x, RingRows(x), "$row", Row(y), *more),
     )

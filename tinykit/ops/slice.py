@@ -65,8 +65,9 @@ def box(shape: tuple[int, ...], axis: int, begin: int, size: int) -> SliceAttrib
 class Slice(Operator[SliceAttributes]):
     kind = "slice"
     tflite = ("SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "UNPACK")
+    int16 = tflite
     note = (
-        "int8, constant begin, end, sizes and strides (negative ones too), begin, end and shrink "
+        "constant begin, end, sizes and strides (negative ones too), begin, end and shrink "
         f"masks; walks of up to {LARGEST_RANK} axes; no ellipsis and no new axis, as in TFLM"
     )
     moves = True

@@ -52,7 +52,7 @@ def copy_call(
 ) -> Call:
     """Copy elements from x to y (int8 or int16).
 
-    first: where the walk begins in x and in y; filled: what y is filled with before (int16: 0).
+    first: where the walk begins in x and in y; filled: what y is filled with before.
     """
     short = walk(axes)
     padded = [Axis(1, 0, 0)] * (LARGEST_RANK - len(short)) + short

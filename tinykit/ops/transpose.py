@@ -1,4 +1,4 @@
-"""TRANSPOSE: int8 axes in another order; of gradients (int16) the way back.
+"""TRANSPOSE: axes in another order; of gradients (int16) the way back.
 
 Output axis i is input axis permutation[i].
 """
@@ -41,7 +41,8 @@ class Transpose(Operator[TransposeAttributes]):
     kind = "transpose"
     moves = True
     tflite = ("TRANSPOSE",)
-    note = f"int8, any order of up to {LARGEST_RANK} axes; free where only axes of size 1 move"
+    int16 = tflite
+    note = f"any order of up to {LARGEST_RANK} axes; free where only axes of size 1 move"
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         shape, permutation = graph[op.inputs[0]].shape, self.attributes(op).permutation

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from tinykit.ir import Graph
+from tinykit.ops.int16 import is_int16
 from tinykit.ops.registry import check_shapes
 from tinykit.passes.dead import remove_dead_ops
 from tinykit.passes.fold_channels import fold_channels
@@ -51,8 +52,11 @@ def shrink(graph: Graph, learns: frozenset[str] = NOTHING) -> Graph:
     """A simplified graph with the same outputs from less work, until nothing changes.
 
     learns: names of the layers that an update plan trains.  What they compute, and the channels
-    that they read, stay as they are, and so does all that lies behind them.
+    that they read, stay as they are, and so does all that lies behind them.  So do models with
+    int16 activations: these passes reckon with int8.
     """
+    if is_int16(graph):
+        return graph
     return _last(graph, rounds(graph, shrinking(learns)))
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tinykit.ir import Graph, Op, Quantization
+from tinykit.ir import Graph, Op, Tensor
 from tinykit.ops.fixed_point import activation_range
 from tinykit.ops.pad import PadAttributes
 from tinykit.ops.registry import operator
@@ -33,10 +33,10 @@ def _fuse_one(graph: Graph) -> Graph:
         producer, pads = _producer(graph, op)
         if producer is None:
             continue
-        quantization = graph[op.outputs[0]].quant
+        y = graph[op.outputs[0]]
         clamps = operator(producer.kind).clamps
         first = getattr(producer.attributes, "activation", "") if clamps else ""
-        activation = combined(first, op.kind, quantization) if first else None
+        activation = combined(first, op.kind, y) if first else None
         if activation is None:
             continue
         fused = replace(
@@ -45,23 +45,24 @@ def _fuse_one(graph: Graph) -> Graph:
         )
         graph = replace_op(graph, producer, fused)
         for pad in pads:
-            graph = replace_op(graph, pad, _clamped(pad, op.kind, quantization))
+            graph = replace_op(graph, pad, _clamped(pad, op.kind, y))
         return bypass(graph, op)
     return graph
 
 
-def combined(first: str, second: str, quantization: Quantization) -> str | None:
+def combined(first: str, second: str, y: Tensor) -> str | None:
     """The activation whose range is what two leave, one after the other; None if none has it."""
-    ranges = {name: activation_range(name, quantization) for name in ACTIVATIONS}
+    ranges = {name: activation_range(name, y.quant, y.dtype) for name in ACTIVATIONS}
     (low, high), (lower, upper) = ranges[first], ranges[second]
     both = max(low, lower), min(high, upper)
     fitting = [name for name in (second, first, *ACTIVATIONS) if ranges[name] == both]
     return fitting[0] if fitting else None
 
 
-def _clamped(pad: Op, activation: str, quantization: Quantization) -> Op:
+def _clamped(pad: Op, activation: str, y: Tensor) -> Op:
     assert isinstance(pad.attributes, PadAttributes)
-    value = int(np.clip(pad.attributes.value, *activation_range(activation, quantization)))
+    limits = activation_range(activation, y.quant, y.dtype)
+    value = int(np.clip(pad.attributes.value, *limits))
     return replace(pad, attributes=replace(pad.attributes, value=value))
 
 

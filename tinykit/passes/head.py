@@ -23,6 +23,7 @@ from tinykit.ir import Array, Attributes, Graph, Op, Quantization, Tensor
 from tinykit.ops.evaluate import evaluate
 from tinykit.ops.fully_connected import FullyConnectedAttributes
 from tinykit.ops.growing_softmax import GrowingAttributes
+from tinykit.ops.int16 import is_int16
 from tinykit.ops.mean import MeanAttributes
 from tinykit.ops.pointwise import PointwiseAttributes
 from tinykit.ops.registry import check_shapes, operator
@@ -55,6 +56,8 @@ def replace_head(
     """
     if not 1 <= classes <= MAX_DEPTH:
         raise UsageError(f"a head of {classes} classes", f"1 (yes or no) to {MAX_DEPTH} can be")
+    if is_int16(graph):
+        raise ModelError(f"{graph.name} has int16 activations: a new head is of int8")
     old = _classifier(graph)
     start = graph.ops.index(old)
     if any(op.name == name for op in graph.ops[:start]):

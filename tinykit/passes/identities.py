@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tinykit.ir import Graph, Op, Tensor
-from tinykit.ops.fixed_point import activation_range
+from tinykit.ops.fixed_point import activation_range, code_range
 from tinykit.ops.pad import PadAttributes
 from tinykit.passes.rewrite import bypass, replace_op
 
@@ -47,7 +47,7 @@ def is_identity(graph: Graph, op: Op) -> bool:
         assert isinstance(op.attributes, PadAttributes)
         return not any(n for pair in op.attributes.paddings for n in pair)
     if op.kind in ("relu", "relu6"):
-        return activation_range(op.kind, y.quant) == (-128, 127)
+        return activation_range(op.kind, y.quant, y.dtype) == code_range(y.dtype)
     return True
 
 

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 
 from tinykit.errors import ModelError, UsageError
 from tinykit.ir import Graph, Op, Quantization, Tensor
+from tinykit.ir.tensor import DType
 from tinykit.ops.ports import PartAttributes
 
 BYTES = Quantization.per_tensor(1.0)
+PORTS: tuple[DType, ...] = ("int8", "uint8", "int16")  # what inputs and outputs may be
 
 
 @dataclass(frozen=True)
@@ -22,16 +24,16 @@ class Place:
 def single_ports(graph: Graph) -> Graph:
     """The graph with its inputs in one block of bytes [1, n], int8, and its outputs in another.
 
-    One input, or one output, stays as it is.  Raises ModelError for what is made of constants or is
-    not of bytes.
+    One input, or one output, stays as it is.  Raises ModelError for what is made of constants or of
+    another type than PORTS.
     """
     tensors, ops = dict(graph.tensors), list(graph.ops)
     inputs, outputs = graph.inputs, graph.outputs
     for name in (*inputs, *outputs) if len(inputs) + len(outputs) > 2 else ():
-        if tensors[name].storage != "arena" or tensors[name].dtype not in ("int8", "uint8"):
+        if tensors[name].storage != "arena" or tensors[name].dtype not in PORTS:
             raise ModelError(
                 f"{name} is {tensors[name].storage} {tensors[name].dtype}; of several inputs and "
-                "outputs each must be a computed int8 or uint8 tensor"
+                f"outputs each must be a computed {' or '.join(PORTS)} tensor"
             )
     if len(inputs) > 1:
         block = _block(tensors, "inputs", inputs)

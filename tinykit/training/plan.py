@@ -41,6 +41,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tinykit.errors import PlanError, UsageError
 from tinykit.ir import Graph, Op
+from tinykit.ops.int16 import is_int16
 from tinykit.ops.optimizer_arithmetic import Adam
 from tinykit.ops.registry import operator
 
@@ -391,7 +392,15 @@ class Plan(_Section):
 
 
 def trainable_layers(graph: Graph) -> list[Op]:
-    """Layers with weights of their own, in execution order."""
+    """Layers with weights of their own, in execution order.
+
+    Raises PlanError for a model with int16 activations: it infers only.
+    """
+    if is_int16(graph):
+        raise PlanError(
+            f"{graph.name} has int16 activations: such a model infers, it cannot learn",
+            "leave out the update plan, or convert the model with int8 activations",
+        )
     return [op for op in graph.ops if operator(op.kind).trainable and graph[op.inputs[1]].constant]
 
 

@@ -1,5 +1,5 @@
-/* Elements that move: TRANSPOSE, SLICE, CONCATENATION and their kin, GATHER; int8, and int16 of
- * gradients. */
+/* Elements that move: TRANSPOSE, SLICE, CONCATENATION and their kin, GATHER; int8, and int16 (of
+ * int16x8 and of gradients). */
 #include "gradient.h"
 #include "tinykit/kernels.h"
 
@@ -55,7 +55,9 @@ void tk_copy_s16(const tk_copy *copy, const int16_t *input, int16_t *output) {
     const int32_t size = (int32_t)copy->size[OUTER];
     const int32_t read = copy->read[OUTER], write = copy->write[OUTER];
     position at = {{0, 0, 0, 0}, (int32_t)copy->read_first, (int32_t)copy->write_first};
-    __builtin_memset(output, 0, sizeof(int16_t) * copy->filled);
+    for (uint32_t i = 0; i < copy->filled; i++) {
+        output[i] = copy->value;
+    }
     for (uint32_t rows = rows_of(copy); rows > 0; rows--) {
         const int16_t *x = input + at.read;
         int16_t *y = output + at.write;

@@ -3,34 +3,17 @@
 
 #include "pair_sums.h"
 #include "requantize.h"
+#include "sigmoid.h"
 
 static int32_t to_int16(int32_t x) {
     return tk_clamp(x, INT16_MIN, INT16_MAX);
 }
 
-/* Sigmoid in Q0.15 of x / 2^12: 3 * |x| is a place in the table with 9 bits of fraction. */
-static int32_t sigmoid(const uint16_t *table, int32_t x) {
-    const uint32_t size = 3 * (uint32_t)(x < 0 ? -x : x), place = size >> 9;
-    uint32_t result = 0x7FFFu << 10;
-    if (place < 255) {
-        const uint32_t low = table[place], high = table[place + 1];
-        result = (low << 9) + (size & 511) * (high - low);
-    }
-    return (int32_t)((x >= 0 ? result + 512 : (1u << 25) - result + 511) >> 10);
-}
-
-/* tanh in Q0.15 of cell * 2^(shift - 12), as 2 * sigmoid(2 * x) - 1. */
+/* tanh in Q0.15 of cell * 2^(shift - 12). */
 int32_t tk_lstm_tanh(const tk_lstm *op, int32_t cell, int32_t shift) {
-    int32_t x = 3 * cell;
-    x = shift >= 0 ? x * (1 << shift) : (x + (1 << (-shift - 1))) >> -shift;
-    const uint32_t size = (uint32_t)(x < 0 ? -x : x), place = size >> 8;
-    int32_t result = 0xFFFF << 8;
-    if (place < 255) {
-        const int32_t low = op->sigmoid[place], high = op->sigmoid[place + 1];
-        result = low * 256 + (int32_t)(size & 255) * (high - low);
-    }
-    result -= 1 << 23;
-    return (x >= 0 ? result + 128 : 127 - result) >> 8;
+    const int32_t x = 3 * cell;
+    return tk_tanh(op->sigmoid,
+                   shift >= 0 ? x * (1 << shift) : (x + (1 << (-shift - 1))) >> -shift);
 }
 
 /* What goes into gate `gate` [U], then its function: sigmoid, or tanh for the cell's. */
@@ -47,7 +30,7 @@ static void make_gate(const tk_lstm *op, const tk_lstm_gate *gate, const int8_t 
                 to_int16(tk_multiply(back[i], gate->recurrent_multiplier, gate->recurrent_shift));
             const int32_t total = to_int16(first + second);
             const int32_t value =
-                is_cell ? tk_lstm_tanh(op, total, 0) : sigmoid(op->sigmoid, total);
+                is_cell ? tk_lstm_tanh(op, total, 0) : tk_sigmoid(op->sigmoid, 3 * total);
             result[u + i] = (int16_t)value;
         }
     }

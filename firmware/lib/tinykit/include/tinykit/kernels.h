@@ -132,13 +132,13 @@ typedef struct {
 /* A box of elements on its way: its axes, outermost first, five with ones in front; for each the
  * distance of neighbours in the input (read) and in the output (write), in elements, negative ones
  * too.  The walk begins at elements read_first and write_first, when the first `filled` elements
- * of the output have been set to a value (int16: to 0). */
+ * of the output have been set to a value. */
 typedef struct {
     const uint32_t *size; /* [5] */
     const int32_t *read;  /* [5] */
     const int32_t *write; /* [5] */
     uint32_t read_first, write_first, filled;
-    int8_t value;
+    int16_t value;
 } tk_copy;
 
 /* GATHER: [outer, size, inner] to [outer, count, inner], slice index[i] at place i. */
@@ -307,5 +307,7 @@ void tk_average_pool2d_fold_s8(const tk_pool *pool, const int8_t *row, int32_t y
 #ifdef __cplusplus
 }
 #endif
+
+#include "tinykit/int16.h"
 
 #endif

@@ -1,0 +1,158 @@
+/* CONV_2D, FULLY_CONNECTED and DEPTHWISE_CONV_2D of int16x8. */
+#include "rows.h"
+#include "simd.h"
+#include "wide.h"
+
+#define SAFE 510 /* products of int16 and int8 whose sum always fits 32 bits; an even number */
+
+static int16_t finish(const tk_convolution16 *conv, int32_t o, int64_t sum) {
+    const int32_t at = conv->per_channel ? o : 0;
+    const int32_t y = conv->narrow
+                          ? tk_multiply((int32_t)sum, conv->multiplier[at], conv->shift[at])
+                          : tk_multiply_wide(sum, conv->multiplier[at], conv->shift[at]);
+    return tk_saturate16(y, conv->activation_min, conv->activation_max);
+}
+
+/* Adds two channels' products over the n positions (an even number) of a patch to `sums`: in 32
+ * bits as far as they hold, in 64 from there on. */
+static void add_products(const int16_t *x, const int8_t *w, int32_t n, int64_t *sums) {
+    while (n > 0) {
+        const int32_t part = tk_min(n, SAFE);
+        const int16_t *end = x + part;
+        int32_t first = 0, second = 0;
+        for (; x != end; x += 2, w += 4) {
+#if TK_DSP
+            const uint32_t inputs = tk_load(x), weights = tk_load(w);
+            first = tk_smlad(inputs, tk_even_bytes(weights), first);
+            second = tk_smlad(inputs, tk_odd_bytes(weights), second);
+#else
+            first += x[0] * w[0] + x[1] * w[2];
+            second += x[0] * w[1] + x[1] * w[3];
+#endif
+        }
+        sums[0] += first;
+        sums[1] += second;
+        n -= part;
+    }
+}
+
+/* All channels of the pixel that sees `patch`. */
+static void make_pixel(const tk_convolution16 *conv, const int16_t *patch, int32_t positions,
+                       int16_t *output) {
+    const int8_t *w = conv->weights;
+    for (int32_t o = 0; o < conv->output_channels; o += 2, w += 2 * positions) {
+        const int two = o + 1 < conv->output_channels;
+        int64_t sums[2] = {conv->bias[o], two ? conv->bias[o + 1] : 0};
+        add_products(patch, w, positions, sums);
+        output[o] = finish(conv, o, sums[0]);
+        if (two) {
+            output[o + 1] = finish(conv, o + 1, sums[1]);
+        }
+    }
+}
+
+static int16_t *put_zeros(int16_t *patch, int32_t n) {
+    for (int32_t i = 0; i < n; i++) {
+        patch[i] = 0;
+    }
+    return patch + n;
+}
+
+/* What the pixel under `view` sees, row after row of its window; 0 outside the input. */
+static void fill_patch(const tk_convolution16 *conv, const int16_t *input, const tk_view *view,
+                       int16_t *patch) {
+    const tk_window *w = conv->window;
+    const int32_t channels = conv->input_channels, step = w->dilation_width * channels;
+    tk_row_walk rows = view->rows;
+    for (int32_t ky = 0; ky < w->kernel_height; ky++) {
+        if (ky < view->ky.first || ky >= view->ky.last) {
+            patch = put_zeros(patch, w->kernel_width * channels);
+            continue;
+        }
+        const int16_t *x = input + rows.offset + view->column;
+        tk_next_row(&rows);
+        patch = put_zeros(patch, view->kx.first * channels);
+        for (int32_t kx = view->kx.first; kx < view->kx.last; kx++, x += step) {
+            for (int32_t c = 0; c < channels; c++) {
+                *patch++ = x[c];
+            }
+        }
+        patch = put_zeros(patch, (w->kernel_width - view->kx.last) * channels);
+    }
+}
+
+void tk_conv2d_row_s16(const tk_convolution16 *conv, const int16_t *input, int32_t ring, int32_t oy,
+                       int16_t *output, int16_t *scratch) {
+    const tk_window *w = conv->window;
+    const int32_t seen = (int32_t)w->kernel_height * w->kernel_width * conv->input_channels;
+    tk_view view;
+    tk_view_row(&view, w, ring, conv->input_channels, oy);
+    for (int32_t ox = 0; ox < w->output_width; ox++) {
+        const int16_t *patch = scratch;
+        tk_view_column(&view, w, conv->input_channels, ox);
+        if (conv->direct) {
+            patch = input + view.rows.offset + view.column;
+        } else {
+            fill_patch(conv, input, &view, scratch);
+            if (seen & 1) {
+                scratch[seen] = 0;
+            }
+        }
+        make_pixel(conv, patch, (seen + 1) & ~1, output);
+        output += conv->output_channels;
+    }
+}
+
+void tk_conv2d_s16(const tk_convolution16 *conv, const int16_t *input, int16_t *output,
+                   int16_t *scratch) {
+    const tk_window *w = conv->window;
+    for (int32_t oy = 0; oy < w->output_height; oy++) {
+        tk_conv2d_row_s16(conv, input, w->input_height, oy, output, scratch);
+        output += (int32_t)w->output_width * conv->output_channels;
+    }
+}
+
+/* Output channel o of the pixel under `view`, which sees input channel c. */
+static int64_t depthwise_sum(const tk_convolution16 *conv, const int16_t *input,
+                             const tk_view *view, int32_t o, int32_t c) {
+    const tk_window *w = conv->window;
+    const int32_t step = w->dilation_width * conv->input_channels;
+    tk_row_walk rows = view->rows;
+    int64_t sum = conv->bias[o];
+    for (int32_t ky = view->ky.first; ky < view->ky.last; ky++) {
+        const int16_t *x = input + rows.offset + view->column + c;
+        const int8_t *weight =
+            conv->weights + (ky * w->kernel_width + view->kx.first) * conv->output_channels + o;
+        for (int32_t kx = view->kx.first; kx < view->kx.last; kx++) {
+            sum += *x * *weight;
+            x += step;
+            weight += conv->output_channels;
+        }
+        tk_next_row(&rows);
+    }
+    return sum;
+}
+
+void tk_depthwise_conv2d_row_s16(const tk_convolution16 *conv, const int16_t *input, int32_t ring,
+                                 int32_t oy, int16_t *output) {
+    const int32_t multiple = conv->output_channels / conv->input_channels;
+    tk_view view;
+    tk_view_row(&view, conv->window, ring, conv->input_channels, oy);
+    for (int32_t ox = 0; ox < conv->window->output_width; ox++) {
+        tk_view_column(&view, conv->window, conv->input_channels, ox);
+        int32_t o = 0;
+        for (int32_t c = 0; c < conv->input_channels; c++) {
+            for (int32_t i = 0; i < multiple; i++, o++) {
+                *output++ = finish(conv, o, depthwise_sum(conv, input, &view, o, c));
+            }
+        }
+    }
+}
+
+void tk_depthwise_conv2d_s16(const tk_convolution16 *conv, const int16_t *input, int16_t *output) {
+    const tk_window *w = conv->window;
+    for (int32_t oy = 0; oy < w->output_height; oy++) {
+        tk_depthwise_conv2d_row_s16(conv, input, w->input_height, oy, output);
+        output += (int32_t)w->output_width * conv->output_channels;
+    }
+}
