@@ -230,7 +230,12 @@ class Project:
     # --- what can be done ---------------------------------------------------------------------
 
     def quantize(
-        self, model: Path, out: Path, file: Path | None = None, unpickle: bool = False
+        self,
+        model: Path,
+        out: Path,
+        file: Path | None = None,
+        unpickle: bool = False,
+        int16: bool = False,
     ) -> QuantizationReport:
         """Write a full int8 .tflite of a float Keras model, an .onnx of an ONNX one, or a .tinykit
         of an estimator of scikit-learn; what that cost.
@@ -238,10 +243,15 @@ class Project:
         Calibration samples set the ranges (those of `file`, if given); the loss of accuracy is
         measured on the test samples, or on the same ones where [data] names no others.
         unpickle: pickled estimators, too, which run the code that they hold.
+        int16: of a Keras model, with int16 activations.
         """
         from tinykit.compress.quantize import quantize
         from tinykit.importers.sklearn import SUFFIXES
 
+        if int16 and model.suffix.lower() in (*SUFFIXES, ".onnx"):
+            raise UsageError(
+                f"{model}: int16 activations are for Keras models", "leave out --int16"
+            )
         samples = _features(self.recordings("calibration", file))
         own = file or not self.config.data.names("test")
         test = samples if own else _features(self.recordings("test"))
@@ -255,7 +265,7 @@ class Project:
             from tinykit.compress.quantize_onnx import quantize_onnx
 
             return quantize_onnx(model, samples.x, out, test=pair)
-        return quantize(model, samples.x, out, test=pair)
+        return quantize(model, samples.x, out, test=pair, int16=int16)
 
     def generate(
         self,

@@ -35,14 +35,19 @@ def convolutional_1d() -> Any:
     return tf.keras.Model(inputs, layers.Dense(6, activation="softmax")(layers.Dropout(0.2)(x)))
 
 
-def convert(model: Any, path: Path, seed: int = 0) -> Array:
-    """Write the model as full int8 .tflite; returns the float samples it was fitted to."""
+def as_if_trained(model: Any, seed: int = 0) -> Array:
+    """Gives no weight just its default; returns float samples."""
     random = np.random.default_rng(seed)
-    for weights in model.trainable_variables:  # as if trained: none is just its default
+    for weights in model.trainable_variables:
         centre = 1.0 if "gamma" in weights.name else 0.0
         spread = 1.0 / np.sqrt(np.prod(weights.shape[:-1])) if len(weights.shape) > 1 else 0.1
         weights.assign(tf.constant(random.normal(centre, spread, weights.shape), tf.float32))
-    samples = random.normal(0, 1, (40, *model.input_shape[1:])).astype(np.float32)
+    return random.normal(0, 1, (40, *model.input_shape[1:])).astype(np.float32)
+
+
+def convert(model: Any, path: Path, seed: int = 0) -> Array:
+    """Write the model as full int8 .tflite; returns the float samples it was fitted to."""
+    samples = as_if_trained(model, seed)
 
     def representative() -> Iterator[list[Array]]:
         for sample in samples:

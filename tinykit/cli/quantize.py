@@ -30,6 +30,10 @@ def quantize(
         bool,
         typer.Option("--unpickle", help="Open .joblib and .pkl files, which run code, too."),
     ] = False,
+    int16: Annotated[
+        bool,
+        typer.Option("--int16", help="Activations of int16 (int16x8), for inference only. Keras."),
+    ] = False,
     project: ProjectDir = Path("."),
     json: Json = False,
     verbose: Verbose = False,
@@ -46,5 +50,5 @@ def quantize(
     with output.status(f"quantizing {model}{wait}", json):
         made = model.with_suffix(".tinykit" if ours else ".tflite")
         made = model.with_name(f"{model.stem}_int8.onnx") if onnx else made
-        result = opened.quantize(model, out or made, samples, unpickle)
+        result = opened.quantize(model, out or made, samples, unpickle, int16)
     output.show(quantization_report(result), json)

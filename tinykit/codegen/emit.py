@@ -194,6 +194,11 @@ def _float(value: float) -> str:
     return f"{text}f" if set(text) & set(".e") else f"{text}.0f"
 
 
+def port_type(tensor: Tensor) -> str:
+    """The C type in which the application meets an input or output."""
+    return "int16_t" if tensor.dtype == "int16" else "int8_t"
+
+
 def port_macros(prefix: str, role: str, tensor: Tensor) -> list[str]:
     """Shape, size and quantization of an input or output as macros."""
     name = f"{prefix.upper()}_{role}"

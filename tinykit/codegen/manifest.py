@@ -48,7 +48,8 @@ class Port(_Value):
 
     def codes(self, block: Readable) -> Array:
         """Its codes, flat, out of the block that holds them."""
-        return np.frombuffer(block, np.dtype(self.dtype), self.bytes, self.offset)
+        dtype = np.dtype(self.dtype)
+        return np.frombuffer(block, dtype, self.bytes // dtype.itemsize, self.offset)
 
     def real(self, codes: Array) -> npt.NDArray[np.float32]:
         """Values of the port's shape in real units, float32."""

@@ -6,7 +6,7 @@ The first segment's counters outlive a call: `<name>_row` counts the row that wa
 
 from __future__ import annotations
 
-from tinykit.codegen.emit import Emitter, FunctionBody
+from tinykit.codegen.emit import Emitter, FunctionBody, port_type
 from tinykit.codegen.stream import SegmentWriter
 from tinykit.schedule import Program
 from tinykit.schedule.facts import SOURCE
@@ -20,6 +20,8 @@ class RowInput:
         self.body: FunctionBody = emitter.body(program, first=1)
         self.writer: SegmentWriter = emitter.writer(program, program.segments[0])
         self.loop = emitter.loop(self.body, program, self.writer)
+        self.input_type = port_type(program.graph[program.graph.inputs[0]])
+        self.output_type = port_type(program.graph[program.graph.outputs[0]])
 
     @property
     def symbol(self) -> str:
@@ -44,8 +46,9 @@ class RowInput:
             "",
             "/* Before anything else, and to begin a new input early. */",
             f"void {p}_init(void);",
-            f"int8_t *{p}_input_row(void); /* where to put the next row of the input */",
-            f"const int8_t *{p}_row(void); /* takes it; NULL, or the outputs after the last */",
+            f"{self.input_type} *{p}_input_row(void); /* where to put the next row of the input */",
+            f"const {self.output_type} *{p}_row(void); "
+            "/* takes it; NULL, or the outputs after the last */",
         ]
 
     def functions(self, output: str) -> list[str]:
@@ -62,11 +65,11 @@ class RowInput:
         return [
             f"void {p}_init(void) {{ __builtin_memset({self.symbol}, 0, sizeof {self.symbol}); }}",
             "",
-            f"int8_t *{p}_input_row(void)\n{{",
+            f"{self.input_type} *{p}_input_row(void)\n{{",
             *used,
-            f"    return (int8_t *)({place});\n}}",
+            f"    return ({self.input_type} *)({place});\n}}",
             "",
-            f"const int8_t *{p}_row(void)\n{{",
+            f"const {self.output_type} *{p}_row(void)\n{{",
             f"    /* Up to {graph.ops[last].name}, row by row: always the latest that can run. */",
             "    {",
             *(f"    {line}" for line in counters),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import tinykit
 from tinykit.codegen.constants import Constants, number, wrapped
 from tinykit.codegen.cstruct import struct_types
-from tinykit.codegen.emit import END, FunctionBody, port_macros
+from tinykit.codegen.emit import END, FunctionBody, port_macros, port_type
 from tinykit.codegen.frontend import FrontendCode
 from tinykit.codegen.guard import GuardText
 from tinykit.codegen.replay import ReplayLayout, ReplayText
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tinykit.codegen.generate import Compiled
 
 SAVE_OVERHEAD = 48  # TK_SAVE_OVERHEAD
+PORTS = (("input", "int8_t"), ("infer", "const int8_t"))  # bytes to the link
 SCHEDULES = {"constant": 0, "linear": 1, "cosine": 2, "step": 3}
 
 
@@ -52,6 +53,16 @@ class ModelSource:
             [t for t in tensors if t.dtype == "int32"],
             [t for t in tensors if t.dtype != "int32"],
         )
+
+    @property
+    def input_type(self) -> str:
+        graph = self.compiled.infer.graph
+        return port_type(graph[graph.inputs[0]])
+
+    @property
+    def output_type(self) -> str:
+        graph = self.compiled.infer.graph
+        return port_type(graph[graph.outputs[0]])
 
     @property
     def replay(self) -> ReplayText | None:
@@ -121,8 +132,8 @@ class ModelSource:
         return found
 
     def entries(self) -> tuple[str, ...]:
-        """The public functions."""
-        names = ["init", "input", "infer"]
+        """The public functions beside those of PORTS."""
+        names = ["init"]
         if self.compiled.state.size:
             names.append("state")
         if self.train is not None:
@@ -165,6 +176,7 @@ class ModelSource:
             f"#define TK_MODEL_SCRATCH_BYTES {p.upper()}_ARENA_BYTES",
             f"#define tk_model_scratch() ((uint8_t *)tk_model_input() - {p.upper()}_INPUT_OFFSET)",
             *(f"#define tk_model_{e.removeprefix(p + '_')} {e}" for e in self.entries()),
+            *(f"#define tk_model_{port}() (({kind} *){p}_{port}())" for port, kind in PORTS),
             "",
             "#endif",
         ]
@@ -205,8 +217,9 @@ def header_text(source: ModelSource) -> str:
         else [
             "/* Before anything else; parameters and state back to their initial values. */",
             f"void {p}_init(void);",
-            f"int8_t *{p}_input(void); /* where to put a sample of {upper}_INPUT_BYTES */",
-            f"const int8_t *{p}_infer(void); /* the outputs; consumes the input */",
+            f"{source.input_type} *{p}_input(void); "
+            f"/* where to put a sample of {upper}_INPUT_BYTES */",
+            f"const {source.output_type} *{p}_infer(void); /* the outputs; consumes the input */",
         ]
     )
     if source.frontend is not None:
@@ -311,7 +324,7 @@ def source_text(source: ModelSource) -> str:
     if guard is not None:
         parts += guard.constants()
     at = compiled.infer.offsets[compiled.infer.graph.outputs[0]]
-    output = f"(const int8_t *)({p}_arena + {at})"
+    output = f"(const {source.output_type} *)({p}_arena + {at})"
     fed = [] if frontend is None else frontend.functions()
     if source.rows is not None:
         return "\n".join([*parts, *source.rows.functions(output), *fed]) + "\n"
@@ -332,9 +345,10 @@ def source_text(source: ModelSource) -> str:
     parts += [
         f"void {p}_init(void)\n{{\n{body}\n}}" if init else f"void {p}_init(void) {{}}",
         "",
-        f"int8_t *{p}_input(void) {{ return (int8_t *)({p}_arena + {upper}_INPUT_OFFSET); }}",
+        f"{source.input_type} *{p}_input(void) "
+        f"{{ return ({source.input_type} *)({p}_arena + {upper}_INPUT_OFFSET); }}",
         "",
-        f"const int8_t *{p}_infer(void)\n{{",
+        f"const {source.output_type} *{p}_infer(void)\n{{",
         *source.infer.prefix,
         *(replay.keep(source.infer) if replay is not None else []),
         *source.infer.lines,

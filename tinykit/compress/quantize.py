@@ -1,6 +1,7 @@
 """Post-training quantization of a Keras model to full int8, with a report of what it cost.
 
-The arithmetic of the result is TensorFlow Lite's: int8 everywhere, per-channel weights
+The arithmetic of the result is TensorFlow Lite's: int8 everywhere (or int16 activations with int8
+weights, for inference only), per-channel weights
 (https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec).
 """
 
@@ -26,6 +27,7 @@ from tinykit.importers.keras import (
     quiet,
 )
 from tinykit.importers.names import LayerNames
+from tinykit.ops.fixed_point import code_range
 from tinykit.ops.registry import tflite_operators
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class LayerError:
 
     `signal_to_noise` is 10·log10(Σ float² / Σ (int8 − float)²) in dB, infinite for no error at all;
     `worst` the largest difference in steps of the int8 scale; `clipped` the share of the float
-    values that lie beyond int8's range by more than one step.
+    values that lie beyond int8's range by more than one step. Likewise of int16.
     """
 
     name: str
@@ -53,7 +55,10 @@ class LayerError:
 
 @dataclass(frozen=True)
 class QuantizationReport:
-    """What was written, and what it lost. Accuracies are shares of 1, None without labels."""
+    """What was written, and what it lost. Accuracies are shares of 1, None without labels.
+
+    `activations` is "int8" or "int16"; what is called int8 here is of the one or the other.
+    """
 
     out: Path
     bytes_float: int
@@ -64,6 +69,7 @@ class QuantizationReport:
     accuracy_float: float | None
     accuracy_int8: float | None
     evaluated: int
+    activations: str = "int8"
 
     @property
     def weakest(self) -> LayerError:
@@ -89,8 +95,11 @@ def quantize(
     *,
     labels: npt.ArrayLike | None = None,
     test: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    int16: bool = False,
 ) -> QuantizationReport:
     """Write a full int8 .tflite of `model` to `out`, and say what it lost.
+
+    int16: one with int16 activations, which infers only.
 
     `samples` [n, …] float32 set the ranges of activations. Accuracy before and after is measured
     on `test`, a pair (x, y) of samples and class numbers, or on `samples` with `labels`.
@@ -107,7 +116,7 @@ def quantize(
         )
     x = calibration if test is None else checked_samples(opened, test[0])
     y = None if test is None else checked_labels(test[1], len(x))
-    float_bytes, int8_bytes = convert(opened, None), convert(opened, calibration)
+    float_bytes, int8_bytes = convert(opened, None), convert(opened, calibration, int16)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_bytes(int8_bytes)
@@ -127,6 +136,7 @@ def quantize(
         accuracy_float=None if y is None else float(np.mean(floats[:, 0] == y)),
         accuracy_int8=None if y is None else float(np.mean(ints[:, 0] == y)),
         evaluated=len(x),
+        activations="int16" if int16 else "int8",
     )
 
 
@@ -163,6 +173,9 @@ class _Runner:
         scale, zero_point = self._tensors[index]["quantization"]
         return float(scale), int(zero_point)
 
+    def dtype(self, index: int) -> str:
+        return np.dtype(self._tensors[index]["dtype"]).name
+
     def name(self, index: int) -> str:
         return str(self._tensors[index]["name"])
 
@@ -174,7 +187,7 @@ class _Runner:
             value: npt.NDArray[Any] = part
             if scale:
                 steps = np.rint(part / np.float32(scale)) + zero_point
-                value = np.clip(steps, -128, 127).astype(np.int8)
+                value = np.clip(steps, *code_range(details["dtype"])).astype(details["dtype"])
             self._interpreter.set_tensor(details["index"], value)
         self._interpreter.invoke()
         return [self.read(index) for index in self._outputs]
@@ -208,7 +221,8 @@ def _layer_errors(before: _Runner, after: _Runner, samples: FloatArray) -> tuple
             real = before.read(other).astype(np.float64).reshape(-1)
             scale, zero_point = after.scale(index)
             error = after.read(index).astype(np.float64).reshape(-1) - real
-            low, high = (-128 - zero_point - 1) * scale, (127 - zero_point + 1) * scale
+            least, most = code_range(after.dtype(index))
+            low, high = (least - zero_point - 1) * scale, (most - zero_point + 1) * scale
             signal[row] += np.sum(real**2)
             noise[row] += np.sum(error**2)
             worst[row] = max(worst[row], np.max(np.abs(error)) / scale)

@@ -138,8 +138,11 @@ def keras_to_tflite(model: str | Path | keras.Model, samples: npt.ArrayLike) -> 
     return convert(opened, checked_samples(opened, samples))
 
 
-def convert(model: keras.Model, samples: FloatArray | None) -> bytes:
-    """The .tflite of a model: full int8 calibrated with `samples`, or float32 without them."""
+def convert(model: keras.Model, samples: FloatArray | None, int16: bool = False) -> bytes:
+    """The .tflite of a model: full int8 calibrated with `samples`, or float32 without them.
+
+    int16: activations, inputs and outputs of int16, with weights of int8.
+    """
     tf = import_tensorflow()
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
@@ -160,9 +163,12 @@ def convert(model: keras.Model, samples: FloatArray | None) -> bytes:
             if samples is not None:
                 converter.optimizations = [tf.lite.Optimize.DEFAULT]
                 converter.representative_dataset = lambda: (input_parts(x, shapes) for x in samples)
-                converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-                converter.inference_input_type = tf.int8
-                converter.inference_output_type = tf.int8
+                kinds = tf.lite.OpsSet
+                wide = kinds.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+                kind = wide if int16 else kinds.TFLITE_BUILTINS_INT8
+                converter.target_spec.supported_ops = [kind]
+                converter.inference_input_type = tf.int16 if int16 else tf.int8
+                converter.inference_output_type = tf.int16 if int16 else tf.int8
             return bytes(converter.convert())
     except Exception as error:  # the converter raises many types, with messages of many lines
         raise ModelError(

@@ -148,8 +148,8 @@ class _Importer:
         known = tflite_operators().get(operator.builtin)
         seen = {files[tensor].type for tensor in (*inputs[:2], *outputs[:1]) if tensor}
         types: tuple[DType, ...] = ("int8",)
-        if "INT16" in seen and operator.builtin in tflite_operators(True):
-            known, types = tflite_operators(True)[operator.builtin], ("int16",)
+        if "INT16" in seen and operator.builtin in tflite_operators(int16=True):
+            types = ("int16",)
         kind = known.kind if known else operator.builtin.lower()
         name = self.layers.name(outputs[0] if outputs else "", kind, index)
         return TfliteNode(

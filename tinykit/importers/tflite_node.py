@@ -334,6 +334,10 @@ class TfliteNode:
             bool(np.all(np.isfinite(scale)) and np.all(scale > 0)),
             f"tensor {tensor.name} has a scale that is not a positive number",
         )
+        self.expect(
+            tensor.dtype != "int16" or not any(quant.zero_point),
+            f"tensor {tensor.name} is int16 with a zero point other than 0",
+        )
         low, high = RANGES.get(tensor.dtype, (0, 0))
         self.expect(
             all(low <= z <= high for z in quant.zero_point),

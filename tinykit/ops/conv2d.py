@@ -73,7 +73,7 @@ class Conv2D(Operator[Conv2DAttributes]):
     tflite = ("CONV_2D",)
     int16 = ("CONV_2D",)
     note = (
-        "int8, per-tensor or per-channel weights, any kernel, stride, dilation, padding; "
+        "weights per tensor or per channel, any kernel, stride, dilation, padding; "
         "int4 weights become int8 and cost as much flash"
     )
     trainable = True

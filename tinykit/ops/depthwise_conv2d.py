@@ -72,7 +72,7 @@ class DepthwiseConv2D(Operator[Conv2DAttributes]):
     tflite = ("DEPTHWISE_CONV_2D",)
     int16 = ("DEPTHWISE_CONV_2D",)
     note = (
-        "int8, per-tensor or per-channel weights, any kernel, stride, dilation, multiplier; "
+        "weights per tensor or per channel, any kernel, stride, dilation, multiplier; "
         "int4 weights become int8 and cost as much flash"
     )
     trainable = True

@@ -52,7 +52,7 @@ class FullyConnected(Operator[FullyConnectedAttributes]):
     tflite = ("FULLY_CONNECTED",)
     int16 = ("FULLY_CONNECTED",)
     note = (
-        "int8, per-tensor or per-channel weights, any number of rows; "
+        "weights per tensor or per channel, any number of rows; "
         "int4 weights become int8 and cost as much flash"
     )
     trainable = True

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinykit.errors import PlanError
 from tinykit.ir import Array, Graph, Op
 from tinykit.ops.base import Address, Call, Field, Struct, Table
 from tinykit.ops.fixed_point import activation_range, multiply_by_quantized_multiplier
@@ -29,6 +30,15 @@ def is_int16(graph: Graph) -> bool:
         for op in graph.ops
         for name in (*op.reads, *op.outputs)
     )
+
+
+def refuse_int16(graph: Graph) -> None:
+    """PlanError for a model with int16 activations: it infers only."""
+    if is_int16(graph):
+        raise PlanError(
+            f"{graph.name} has int16 activations: such a model infers, it cannot learn",
+            "leave out the update plan, or convert the model with int8 activations",
+        )
 
 
 # --- convolutions ---------------------------------------------------------------------------------

@@ -131,6 +131,7 @@ class TanhInt16(LogisticInt16):
 class LeakyReluInt16(PointwiseInt16):
     kind = "leaky_relu_int16"
     int16 = ("LEAKY_RELU",)
+    note = "slopes from 0"
 
     def multipliers(
         self, x: Quantization, y: Quantization, alpha: float

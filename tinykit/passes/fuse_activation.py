@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from tinykit.ir import Graph, Op, Tensor
+from tinykit.ir import Graph, Op, Quantization, Tensor
 from tinykit.ops.fixed_point import activation_range
 from tinykit.ops.pad import PadAttributes
 from tinykit.ops.registry import operator
@@ -36,7 +36,7 @@ def _fuse_one(graph: Graph) -> Graph:
         y = graph[op.outputs[0]]
         clamps = operator(producer.kind).clamps
         first = getattr(producer.attributes, "activation", "") if clamps else ""
-        activation = combined(first, op.kind, y) if first else None
+        activation = combined(first, op.kind, y.quant, y.dtype) if first else None
         if activation is None:
             continue
         fused = replace(
@@ -50,9 +50,11 @@ def _fuse_one(graph: Graph) -> Graph:
     return graph
 
 
-def combined(first: str, second: str, y: Tensor) -> str | None:
+def combined(
+    first: str, second: str, quantization: Quantization, dtype: str = "int8"
+) -> str | None:
     """The activation whose range is what two leave, one after the other; None if none has it."""
-    ranges = {name: activation_range(name, y.quant, y.dtype) for name in ACTIVATIONS}
+    ranges = {name: activation_range(name, quantization, dtype) for name in ACTIVATIONS}
     (low, high), (lower, upper) = ranges[first], ranges[second]
     both = max(low, lower), min(high, upper)
     fitting = [name for name in (second, first, *ACTIVATIONS) if ranges[name] == both]

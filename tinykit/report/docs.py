@@ -32,12 +32,15 @@ def markdown_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def operators_page() -> str:
     """Which operators there are, what they come from, and which can learn."""
-    from tinykit.ops.registry import operators
+    from tinykit.ops.registry import operators, tflite_operators
 
-    imported = sorted((op for op in operators().values() if op.tflite), key=lambda op: op.kind)
-    internal = sorted((op for op in operators().values() if not op.tflite), key=lambda op: op.kind)
+    every = sorted(operators().values(), key=lambda op: op.kind)
+    imported = [op for op in every if op.tflite or op.int16]
+    internal = [op for op in every if op not in imported]
     rows = [
-        (row[0], ", ".join(op.tflite), *row[1:]) for op in imported for row in [operator_row(op)]
+        (row[0], ", ".join(op.tflite or op.int16), *row[1:])
+        for op in imported
+        for row in [operator_row(op)]
     ]
     others = [(op.kind, op.note or _first_line(op)) for op in internal]
     return "\n\n".join(
@@ -45,7 +48,12 @@ def operators_page() -> str:
             NOTE,
             "# Operators",
             "Each is one file in `tinykit/ops`, one C kernel and one test. Gradient: whether "
-            "training goes through it, and whether weights of its own can learn. Kernels: in "
+            "training goes through it, and whether weights of its own can learn. Activations: "
+            "int16 is int16x8, with int8 weights and 64-bit sums (`tinykit quantize --int16`), "
+            f"which infers only, by way of {', '.join(sorted(tflite_operators(int16=True)))}; its "
+            "kernels are in portable C, those of CONV_2D and FULLY_CONNECTED with the DSP "
+            "instructions where there are some. "
+            "Kernels: in "
             "portable C, "
             "and with instructions of their own for ARMv6-M (M0+), ARMv7E-M or DSP (M4, M7, M33), "
             "Helium (M55). Golden: what inference equals bit for bit, TFLM (TensorFlow Lite Micro) "

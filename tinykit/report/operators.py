@@ -8,14 +8,16 @@ from typing import Any
 from tinykit.ops.base import Operator
 from tinykit.report.report import Column, Table
 
-TITLES = ("operator", "gradient", "kernels", "golden", "notes")
+TITLES = ("operator", "activations", "gradient", "kernels", "golden", "notes")
 
 
 def operator_row(op: Operator[Any]) -> tuple[str, ...]:
     """In the order of TITLES."""
     gradient = ("yes, learns" if op.trainable else "yes") if op.differentiable else ""
     kernels = "no code" if op.alias else ", ".join(filter(None, ("portable", op.cores)))
-    return (op.kind, gradient, kernels, op.golden if op.tflite else "", op.note)
+    types = ", ".join(["int8"] * (not op.int16 or bool(op.tflite)) + ["int16"] * bool(op.int16))
+    golden = op.golden if op.tflite or op.int16 else ""
+    return (op.kind, types, gradient, kernels, golden, op.note)
 
 
 def operators_table(ops: Iterable[Operator[Any]]) -> Table:

@@ -27,7 +27,7 @@ def quantization_report(result: QuantizationReport) -> Report:
     if result.accuracy_float is not None and result.accuracy_int8 is not None:
         lost = 100 * (result.accuracy_float - result.accuracy_int8)
         lines.append(
-            f"accuracy: float {100 * result.accuracy_float:.2f} %, int8 "
+            f"accuracy: float {100 * result.accuracy_float:.2f} %, {result.activations} "
             f"{100 * result.accuracy_int8:.2f} % (loss {lost:.2f} points)"
         )
     if result.warning:

@@ -7,6 +7,7 @@ from typing import cast
 from tinykit.errors import PlanError
 from tinykit.ir import Graph, Op
 from tinykit.ops.growing_softmax import GrowingAttributes, GrowingLossAttributes
+from tinykit.ops.int16 import refuse_int16
 from tinykit.ops.registry import operator
 from tinykit.ops.softmax_cross_entropy import LossAttributes
 from tinykit.ops.target import Loss, TargetForm
@@ -114,6 +115,7 @@ def loss_op(
 
 
 def _check(graph: Graph, kind: str, tensor: str, training: Training, end: Op | None) -> None:
+    refuse_int16(graph)
     output = graph[tensor]
     shown = f"{graph.name}: the output {tensor} is {output.dtype}{list(output.shape)}"
     if output.dtype != "int8":

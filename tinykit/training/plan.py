@@ -41,7 +41,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tinykit.errors import PlanError, UsageError
 from tinykit.ir import Graph, Op
-from tinykit.ops.int16 import is_int16
+from tinykit.ops.int16 import refuse_int16
 from tinykit.ops.optimizer_arithmetic import Adam
 from tinykit.ops.registry import operator
 
@@ -396,11 +396,7 @@ def trainable_layers(graph: Graph) -> list[Op]:
 
     Raises PlanError for a model with int16 activations: it infers only.
     """
-    if is_int16(graph):
-        raise PlanError(
-            f"{graph.name} has int16 activations: such a model infers, it cannot learn",
-            "leave out the update plan, or convert the model with int8 activations",
-        )
+    refuse_int16(graph)
     return [op for op in graph.ops if operator(op.kind).trainable and graph[op.inputs[1]].constant]
 
 
