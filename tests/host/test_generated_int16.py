@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from tests.support.generated import infer_generated
-from tests.support.goldens import tflm
+from tests.support.goldens import tflm, tflm_stream
 from tests.support.int16_models import Int16Graph
+from tests.support.streaming_models import CHANNELS, NEW, streaming_model
 from tests.support.tflite_writer import write
 from tinykit.codegen import generate
 from tinykit.errors import ModelError, PlanError
@@ -109,6 +110,19 @@ def test_a_float_input_and_output_are_the_edges(tmp_path: Path) -> None:
     (y_codes,) = infer_generated(found, [codes], tmp_path / "c", sanitize=False)
     real = tflm(path.read_bytes(), (codes * np.float32(0.01)).astype(np.float32))
     np.testing.assert_allclose(y_codes * np.float32(0.01), real, rtol=1e-6)
+
+
+def test_a_stream_equals_tflm(tmp_path: Path) -> None:
+    """Ring buffers of int16 in variables."""
+    content = streaming_model(kind=Int16Graph)
+    path = tmp_path / "stream.tflite"
+    path.write_bytes(content)
+    random = np.random.default_rng(1)
+    frames = list(random.integers(-(2**15), 2**15, (100, 1, NEW, 1, CHANNELS)).astype(np.int16))
+    outputs = infer_generated(load_model(path), frames, tmp_path, sanitize=False)
+    for y, expected in zip(outputs, tflm_stream(content, frames), strict=True):
+        assert expected.dtype == np.int16
+        np.testing.assert_array_equal(y, expected)
 
 
 def test_header_gives_int16_and_learning_is_refused(tmp_path: Path) -> None:

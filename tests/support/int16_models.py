@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.support import random_elementwise as elementwise
 from tests.support import random_models as basic
 from tests.support import random_movement as movement
+from tests.support import random_products as products
 from tests.support.random_models import Current, Draw, RandomModel, Rule, scales
 from tests.support.tflite_writer import Graph, write
 from tinykit.ir import Array
@@ -96,6 +97,23 @@ def leaky_relu(draw: Draw, now: Current) -> None:
     elementwise._unary(draw, now, "LEAKY_RELU", None, {"Alpha": alpha})
 
 
+def squared_difference(draw: Draw, now: Current) -> None:
+    largest = now.scale * 2**15
+    elementwise.squared_difference(draw, now)
+    _larger(now, largest)
+
+
+def batch_matmul(draw: Draw, now: Current) -> None:
+    products.batch_matmul(draw, now)
+    _larger(now, 170.0)
+
+
+def _larger(now: Current, factor: float) -> None:
+    """A larger scale for the last result, where that for int8 would let most of it saturate."""
+    now.scale = float(np.float32(now.scale * factor))
+    now.graph.tensors[now.tensor].scale = (now.scale,)
+
+
 def through_int8(draw: Draw, now: Current) -> None:
     """To int8 and back, both with scales of their own."""
     scale = float(np.float32(now.scale * 256 * draw(scales(0.3, 3.0))))
@@ -108,15 +126,17 @@ def through_int8(draw: Draw, now: Current) -> None:
     basic._move(now, y, now.shape, back, 0)
 
 
-SPATIAL: tuple[Rule, ...] = (*basic.SPATIAL, movement.resize_nearest)
-WIDE = (basic.depthwise_conv2d, basic.depthwise_3x3, basic.branches)  # int64 biases only
+SPATIAL: tuple[Rule, ...] = (*basic.SPATIAL, movement.resize_nearest, movement.transpose_conv)
+WIDE = (  # int64 biases only
+    basic.depthwise_conv2d, basic.depthwise_3x3, basic.branches, movement.transpose_conv,
+)  # fmt: skip
 RULES: tuple[Rule, ...] = (
     *SPATIAL, basic.fully_connected, basic.add, basic.mean, basic.pad, softmax, basic.quantize,
     basic.relu, basic.relu6, basic.reshape, basic.expand_dims, basic.transpose,
     movement.concatenation, movement.split, movement.split_v, movement.slice_,
     movement.strided_slice, movement.pack, movement.unpack, mul, elementwise.sub,
     elementwise.minimum, elementwise.maximum, elementwise.total, logistic, tanh, leaky_relu,
-    through_int8,
+    squared_difference, batch_matmul, through_int8,
 )  # fmt: skip
 
 
@@ -155,5 +175,7 @@ def fits(rule: Rule, now: Current) -> bool:
         (spatial or rule not in SPATIAL)
         and (len(now.shape) > 1 or rule not in (basic.mean, elementwise.total))
         and (now.shape[0] == 1 or rule in basic.SHAPELESS)
+        and (now.scale > basic.SMALLEST_CLAMPED or rule not in (basic.relu, basic.relu6))
+        and (now.scale < 0.5 or rule is not softmax)  # no logits are like that: refused
         and bool(now.shape)
     )

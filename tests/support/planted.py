@@ -16,7 +16,7 @@ def plant(graph: File, random: np.random.Generator) -> None:
     """Change weights and biases of a file in place, a few channels in each layer."""
     for operator in graph.operators:
         axis = CHANNEL_AXIS.get(operator.builtin)
-        if axis is None:
+        if axis is None or graph.tensors[operator.inputs[0]].type != "INT8":
             continue
         tensor, bias = graph.tensors[operator.inputs[1]], [*operator.inputs, -1][2]
         offset = graph.tensors[bias] if bias >= 0 else None

@@ -9,10 +9,10 @@ from tests.support.tflite_writer import Graph, write
 CHANNELS, NEW, KEPT = 6, 2, 4  # features; rows that arrive in a run; rows that stay
 
 
-def streaming_model(seed: int = 0) -> bytes:
+def streaming_model(seed: int = 0, kind: type[Graph] = Graph) -> bytes:
     """Two layers, each behind a ring buffer of its own; a new frame of [1, NEW, 1, CHANNELS]."""
     random = np.random.default_rng(seed)
-    main, setup = Graph(), Graph()
+    main, setup = kind(), kind()
     x = main.tensor((1, NEW, 1, CHANNELS), 0.1, -3)
     main.operator("CALL_ONCE", [], [], {"InitSubgraphIndex": 1})
     y = _buffered(main, setup, x, "first", random, (0.1, -3))

@@ -1,4 +1,4 @@
-"""BATCH_MATMUL: int8 products of matrices, as TensorFlow Lite Micro computes them.
+"""BATCH_MATMUL: products of matrices, as TensorFlow Lite Micro computes them.
 
 Inputs: a [..., M, K] (adj_x: [..., K, M]), b [..., K, N] (adj_y: [..., N, K]); their batches are
 equal, or one of them has a single one.
@@ -18,14 +18,16 @@ from tinykit.ops.base import Call, Cost, Operator, Struct
 from tinykit.ops.contraction import Contraction, Matrix
 from tinykit.ops.convolution_gradient import activation_gradient
 from tinykit.ops.evaluate import Run
-from tinykit.ops.fixed_point import exact, requantize
+from tinykit.ops.fixed_point import code_range, exact, requantize
 from tinykit.ops.fully_connected import output_multipliers
+from tinykit.ops.int16 import LARGEST_SHIFT, multiply_wide
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
     from tinykit.ops.tape import Tape
 
 LARGEST_DEPTH = (2**31 - 1) // 255**2  # whose sums always fit 32 bits
+LARGEST_WIDE_DEPTH = 2**17 - 1  # of int16, whose sums stay below 2^47
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,8 @@ def product_of(
 class BatchMatmul(Operator[BatchMatmulAttributes]):
     kind = "batch_matmul"
     tflite = ("BATCH_MATMUL",)
-    note = "int8, each factor transposed or not, computed or constant; equal batches, or one"
+    int16 = tflite
+    note = "each factor transposed or not, computed or constant; equal batches, or one"
 
     def product(self, graph: Graph, op: Op) -> Product:
         a, b = (graph[name].shape for name in op.inputs)
@@ -88,6 +91,9 @@ class BatchMatmul(Operator[BatchMatmulAttributes]):
         b = np.swapaxes(b, -1, -2) if attributes.adj_y else b
         acc = np.matmul(a, b).astype(np.int64)
         multiplier, shift = output_multipliers(graph, op)
+        if y.dtype == "int16":
+            out = np.clip(multiply_wide(acc, multiplier, shift), *code_range("int16"))
+            return (out.astype(np.int16).reshape(y.shape),)
         out = requantize(acc, multiplier, shift, y.quant.zero_point0, -128, 127)
         return (out.reshape(y.shape),)
 
@@ -115,7 +121,8 @@ class BatchMatmul(Operator[BatchMatmulAttributes]):
                 "shift": int(shift[0]),
             },
         )
-        return (Call("tk_batch_matmul_s8", struct, (a.name, b.name, y.name)),)
+        function = "tk_batch_matmul_s16" if y.dtype == "int16" else "tk_batch_matmul_s8"
+        return (Call(function, struct, (a.name, b.name, y.name)),)
 
     def gradient(self, op: Op, tape: Tape) -> None:
         a, b = op.inputs
@@ -146,10 +153,15 @@ class BatchMatmul(Operator[BatchMatmulAttributes]):
         product = product_of(a.shape, b.shape, attributes)
         node.shape_output(product.shape)
         node.output()
+        op = node.op(self.kind, (a.name, b.name), attributes)
+        most, bits = (LARGEST_DEPTH, 32) if not node.int16 else (LARGEST_WIDE_DEPTH, 48)
+        node.expect(product.depth <= most, f"sums over {product.depth} products exceed {bits} bits")
+        _, shift = output_multipliers(Graph("", node.tensors, (), (), ()), op)
         node.expect(
-            product.depth <= LARGEST_DEPTH, f"sums over {product.depth} products exceed 32 bits"
+            not node.int16 or int(shift.max()) <= LARGEST_SHIFT,
+            "the output's scale is too small for the inputs' scales",
         )
-        return (node.op(self.kind, (a.name, b.name), attributes),)
+        return (op,)
 
 
 @dataclass(frozen=True)

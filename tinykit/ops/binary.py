@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tinykit.ops.tape import Tape
 
 SUM_BITS = {"int8": 20, "int16": 15}  # kept by SUB below its inputs' steps, as by ADD
-SQUARE_BITS = 7  # kept by SQUARED_DIFFERENCE
+SQUARE_BITS = {"int8": 7, "int16": 0}  # kept by SQUARED_DIFFERENCE
 
 
 @dataclass(frozen=True)
@@ -282,21 +282,23 @@ class Maximum(Minimum):
 class SquaredDifference(Binary):
     kind = "squared_difference"
     tflite = ("SQUARED_DIFFERENCE",)
-    note = "int8, any broadcasting"
+    int16 = ("SQUARED_DIFFERENCE",)
+    note = "any broadcasting"
     commutes = True
 
     def multipliers(
         self, a: Quantization, b: Quantization, y: Quantization, dtype: str = "int8"
     ) -> Multipliers:
-        twice_max = 2.0 * max(a.scale0, b.scale0)
+        twice_max, bits = 2.0 * max(a.scale0, b.scale0), SQUARE_BITS[dtype]
         return Multipliers(
-            quantize_multiplier(twice_max * twice_max / ((1 << 2 * SQUARE_BITS) * y.scale0)),
+            quantize_multiplier(twice_max * twice_max / ((1 << 2 * bits) * y.scale0)),
             quantize_multiplier(a.scale0 / twice_max),
             quantize_multiplier(b.scale0 / twice_max),
+            bits,
         )
 
     def result(self, a: Array, b: Array, m: Multipliers) -> Array:
-        difference = scaled(a << SQUARE_BITS, m.a) - scaled(b << SQUARE_BITS, m.b)
+        difference = scaled(a << m.bits, m.a) - scaled(b << m.bits, m.b)
         return scaled(difference * difference, m.output)
 
     def gradient(self, op: Op, tape: Tape) -> None:

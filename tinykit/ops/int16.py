@@ -15,6 +15,7 @@ from tinykit.errors import PlanError
 from tinykit.ir import Array, Graph, Op
 from tinykit.ops.base import Address, Call, Field, Struct, Table
 from tinykit.ops.fixed_point import activation_range, multiply_by_quantized_multiplier
+from tinykit.ops.registry import operator
 
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
@@ -24,11 +25,12 @@ LARGEST_SHIFT = 7  # of their multipliers
 
 
 def is_int16(graph: Graph) -> bool:
-    """Whether activations of the model are int16."""
+    """Whether activations of the model are int16: not just the state of an LSTM."""
     return any(
-        graph[name].dtype == "int16" and graph[name].storage == "arena"
+        graph[name].dtype == "int16"
         for op in graph.ops
-        for name in (*op.reads, *op.outputs)
+        if operator(op.kind).int16 and op.kind != "read_variable"
+        for name in op.outputs
     )
 
 

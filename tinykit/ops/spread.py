@@ -14,7 +14,7 @@ import numpy as np
 from tinykit.errors import ModelError
 from tinykit.ir import Array, Attributes, Graph, Op
 from tinykit.ops.base import Call, Operator
-from tinykit.ops.conv2d import Conv2DAttributes
+from tinykit.ops.conv2d import Conv2DAttributes, check_sums, output_multipliers
 from tinykit.ops.evaluate import Run
 from tinykit.ops.slice import SliceAttributes
 from tinykit.ops.strided_copy import Axis, copy_call
@@ -35,8 +35,9 @@ class SpreadAttributes(Attributes):
 class Spread(Operator[SpreadAttributes]):
     kind = "spread"
     tflite = ("TRANSPOSE_CONV",)
+    int16 = tflite
     note = (
-        "int8, per-tensor or per-channel weights, any kernel and stride, SAME or VALID: zeros "
+        "weights per tensor or per channel, any kernel and stride, SAME or VALID: zeros "
         "between the pixels, then conv2d, which can learn"
     )
     moves = True
@@ -50,7 +51,7 @@ class Spread(Operator[SpreadAttributes]):
 
     def evaluate(self, op: Op, run: Run) -> tuple[Array, ...]:
         y, (down, right) = run.graph[op.outputs[0]], self.attributes(op).stride
-        result = np.full(y.shape, y.quant.zero_point0, np.int8)
+        result = np.full(y.shape, y.quant.zero_point0, np.dtype(y.dtype))
         result[:, ::down, ::right] = run[op.inputs[0]]
         return (result,)
 
@@ -83,7 +84,6 @@ class Spread(Operator[SpreadAttributes]):
             f"weights {list(weights.shape)} do not fit input {list(x.shape)}",
         )  # fmt: skip
         bias = node.bias(3, weights.shape[0])
-        node.check_accumulators(x, weights, channel_axis=0)
         node.shape_output(tuple(int(n) for n in node.constant(0).flat))
         y = node.output()
         node.expect(
@@ -109,7 +109,13 @@ class Spread(Operator[SpreadAttributes]):
             node.add(replace(x, name=name, shape=shape))
             ops.append(op)
         convolution = Conv2DAttributes(stride=(1, 1), padding=padding, activation=node.activation)
-        return (*ops, node.op("conv2d", (name, node.add(turned), bias), convolution))
+        made = node.op("conv2d", (name, node.add(turned), bias), convolution)
+        check_sums(node, made, output_multipliers, channel_axis=0)
+        node.expect(
+            not (node.int16 and bias) or node.tensors[bias].dtype == "int64",
+            "biases of 32 bits; TensorFlow Lite Micro takes 64 bits here",
+        )
+        return (*ops, made)
 
 
 def _padding(

@@ -1,6 +1,7 @@
 """READ_VARIABLE and ASSIGN_VARIABLE: the model's state, kept from one run to the next.
 
-It is int8; the cell state of an LSTM, which comes here from its importer, int16.
+It is int8 or int16, as activations are; the cell state of an LSTM, which comes here from its
+importer, is int16 always.
 
 read_variable copies a state tensor into the arena; assign_variable copies its first input into
 the second, a state tensor, after everybody has read the old value.
@@ -34,7 +35,8 @@ def _variable(node: TfliteNode) -> Tensor:
 class ReadVariable(Operator[Attributes]):
     kind = "read_variable"
     tflite = ("READ_VARIABLE",)
-    note = "int8 state, with constant initial values; read before it is assigned"
+    int16 = tflite
+    note = "state with constant initial values; read before it is assigned"
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         return (graph[op.inputs[0]].shape,)
@@ -57,7 +59,8 @@ class ReadVariable(Operator[Attributes]):
 class AssignVariable(Operator[Attributes]):
     kind = "assign_variable"
     tflite = ("ASSIGN_VARIABLE",)
-    note = "int8 state, once in a run, a value of the variable's shape and quantization"
+    int16 = tflite
+    note = "state, once in a run, a value of the variable's shape and quantization"
 
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         return ()

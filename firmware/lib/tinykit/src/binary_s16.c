@@ -1,4 +1,4 @@
-/* ADD, SUB, MUL, MINIMUM, MAXIMUM of int16x8, with broadcasting. */
+/* ADD, SUB, MUL, SQUARED_DIFFERENCE, MINIMUM, MAXIMUM of int16x8, with broadcasting. */
 #include "axes.h"
 #include "tinykit/kernels.h"
 #include "wide.h"
@@ -63,6 +63,18 @@ void tk_mul_s16(const tk_binary16 *op, const int16_t *a, const int16_t *b, int16
     do {
         for (uint32_t i = 0; i < line.n; i++) {
             line.output[i] = rescaled(op, line.a[i * line.step_a] * line.b[i * line.step_b]);
+        }
+    } while (lines_next(&line, op, a, b));
+}
+
+void tk_squared_difference_s16(const tk_binary16 *op, const int16_t *a, const int16_t *b,
+                               int16_t *output) {
+    lines line = lines_of(op, a, b, output);
+    do {
+        for (uint32_t i = 0; i < line.n; i++) {
+            const int32_t x = tk_multiply(line.a[i * line.step_a], op->multiplier_a, op->shift_a) -
+                              tk_multiply(line.b[i * line.step_b], op->multiplier_b, op->shift_b);
+            line.output[i] = rescaled(op, x * x);
         }
     } while (lines_next(&line, op, a, b));
 }

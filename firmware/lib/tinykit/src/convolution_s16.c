@@ -1,4 +1,4 @@
-/* CONV_2D, FULLY_CONNECTED and DEPTHWISE_CONV_2D of int16x8. */
+/* CONV_2D, FULLY_CONNECTED, DEPTHWISE_CONV_2D and BATCH_MATMUL of int16x8. */
 #include "rows.h"
 #include "simd.h"
 #include "wide.h"
@@ -154,5 +154,25 @@ void tk_depthwise_conv2d_s16(const tk_convolution16 *conv, const int16_t *input,
     for (int32_t oy = 0; oy < w->output_height; oy++) {
         tk_depthwise_conv2d_row_s16(conv, input, w->input_height, oy, output);
         output += (int32_t)w->output_width * conv->output_channels;
+    }
+}
+
+void tk_batch_matmul_s16(const tk_batch_matmul *op, const int16_t *a, const int16_t *b,
+                         int16_t *output) {
+    enum { BATCH, ROW, COLUMN, INNER = 4 };
+    const uint32_t *size = op->size, *step_a = op->stride_a, *step_b = op->stride_b;
+    for (uint32_t batch = 0; batch < size[BATCH]; batch++) {
+        for (uint32_t row = 0; row < size[ROW]; row++) {
+            for (uint32_t column = 0; column < size[COLUMN]; column++) {
+                const int16_t *x = a + batch * step_a[BATCH] + row * step_a[ROW];
+                const int16_t *w = b + batch * step_b[BATCH] + column * step_b[COLUMN];
+                int64_t sum = 0;
+                for (uint32_t i = 0; i < size[INNER]; i++) {
+                    sum += (int32_t)x[i * step_a[INNER]] * w[i * step_b[INNER]];
+                }
+                *output++ = tk_saturate16(tk_multiply_wide(sum, op->multiplier, op->shift),
+                                          INT16_MIN, INT16_MAX);
+            }
+        }
     }
 }

@@ -83,11 +83,15 @@ void tk_max_pool2d_row_s16(const tk_pool16 *pool, const int16_t *input, int32_t 
                            int16_t *output);
 void tk_max_pool2d_s16(const tk_pool16 *pool, const int16_t *input, int16_t *output);
 void tk_mean_s16(const tk_mean *mean, const int16_t *input, int16_t *output);
+void tk_batch_matmul_s16(const tk_batch_matmul *op, const int16_t *a, const int16_t *b,
+                         int16_t *output);
 
 /* The output may be the first input, if they have one size. */
 void tk_add_s16(const tk_binary16 *op, const int16_t *a, const int16_t *b, int16_t *output);
 void tk_sub_s16(const tk_binary16 *op, const int16_t *a, const int16_t *b, int16_t *output);
 void tk_mul_s16(const tk_binary16 *op, const int16_t *a, const int16_t *b, int16_t *output);
+void tk_squared_difference_s16(const tk_binary16 *op, const int16_t *a, const int16_t *b,
+                               int16_t *output);
 void tk_minimum_s16(const tk_binary16 *op, const int16_t *a, const int16_t *b, int16_t *output);
 void tk_maximum_s16(const tk_binary16 *op, const int16_t *a, const int16_t *b, int16_t *output);
 void tk_requantize_s16(const tk_rescale *op, const int16_t *input, int16_t *output);
