@@ -21,7 +21,6 @@ from tinykit.ops.rows import Reach, Row, RowForm, has_rows
 if TYPE_CHECKING:
     from tinykit.importers.tflite_node import TfliteNode
 
-F = np.float32
 OUTPUT_SCALE = 2.0**-15  # of LOGISTIC and TANH
 LARGEST_SCALE = 2.0**16 / 12288  # of their inputs, whose products then fit 32 bits
 
@@ -136,11 +135,9 @@ class LeakyReluInt16(PointwiseInt16):
     def multipliers(
         self, x: Quantization, y: Quantization, alpha: float
     ) -> tuple[tuple[int, int], tuple[int, int]]:
-        """(multiplier, shift) from 0 on, and below; as in tinykit.ops.pointwise."""
-        slope = float(F(F(x.scale0) * F(alpha)) / F(y.scale0))
-        multiplier, shift = quantize_multiplier(slope)
-        above = quantize_multiplier(float(F(x.scale0) / F(y.scale0)))
-        return above, (multiplier + (slope < 0), shift)
+        """(multiplier, shift) from 0 on, and below."""
+        ratio = x.scale0 / y.scale0
+        return quantize_multiplier(ratio), quantize_multiplier(x.scale0 * alpha / y.scale0)
 
     def function(self, codes: Array, x: Quantization, y: Quantization, alpha: float) -> Array:
         above, below = (

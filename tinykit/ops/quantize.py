@@ -82,6 +82,9 @@ class Quantize(Operator[QuantizeAttributes]):
     flow = "through"
     pointwise = True
 
+    def overwrites(self, graph: Graph, op: Op) -> int | None:
+        return 0 if graph[op.inputs[0]].bytes == graph[op.outputs[0]].bytes else None
+
     def shapes(self, graph: Graph, op: Op) -> tuple[tuple[int, ...], ...]:
         return (graph[op.inputs[0]].shape,)
 
