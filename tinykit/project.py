@@ -206,14 +206,9 @@ class Project:
         """Samples as they are; of recordings, all inputs that the frontend's C makes of each."""
         from tinykit.host.frontend import HostFrontend
 
-        if not samples.recorded:
+        frontend = self.frontend() if samples.recorded else None
+        if frontend is None:  # int16 may be what the model's input takes (Samples.quantized)
             return samples
-        frontend = self.frontend()
-        if frontend is None:
-            raise UsageError(
-                f"{samples.source}: x is int16, recordings of a sensor; the model wants features",
-                "say what makes them: [frontend] in tinykit.toml",
-            )
         _check_rate(samples, frontend)
         return samples.heard(HostFrontend(frontend).inputs)
 
