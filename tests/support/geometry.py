@@ -12,6 +12,7 @@ KINDS_BY_ELEMENT = frozenset(
         *("add", "mul", "sub", "minimum", "maximum", "squared_difference", "prelu"),
         *("relu", "relu6", "quantize", "lookup", "logistic", "tanh", "leaky_relu", "hard_swish"),
         *("elu", "abs", "rsqrt", "exp", "gelu"),
+        *("add_int16", "logistic_int16", "tanh_int16", "leaky_relu_int16"),
     }
 )
 
@@ -31,7 +32,8 @@ def output_rows(graph: Graph, op: Op) -> int | None:
     shape = graph[op.outputs[0]].shape if op.outputs else ()
     if len(shape) != 4 or len(graph[op.inputs[0]].shape) != 4:
         return None
-    if op.kind in KINDS_BY_WINDOW or op.kind in KINDS_BY_ELEMENT or op.kind == "pad":
+    pads = op.kind == "pad" and graph[op.inputs[0]].dtype == "int8"
+    if op.kind in KINDS_BY_WINDOW or op.kind in KINDS_BY_ELEMENT or pads:
         return shape[1]
     return None
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from tests.support.geometry import KINDS_BY_ELEMENT, input_rows, output_rows
 from tinykit.ir import Array, Op
+from tinykit.ir.tensor import ITEM_BYTES
 from tinykit.ops.registry import operator
 from tinykit.schedule import Program
 from tinykit.schedule.facts import scratch_name, sums_name
@@ -258,16 +259,22 @@ def elements(arena: Arena, op: Op, row: int | None) -> None:
         arena.make(result)
     inputs, repeated = [], []
     for name in arena_inputs(arena, op):
-        same = graph[name].bytes == graph[result].bytes
+        same = graph[name].size == graph[result].size
         (inputs if same else repeated).append(name)
         arena.check(name, row if same else None, op.name)
+    width = ITEM_BYTES[graph[result].dtype]
     target, content = arena.span(result, row), arena.content(result, row)
-    for position in range(len(content)):
-        for name in inputs:
-            source = arena.span(name, row)
-            wanted = arena.content(name, row)[position]
-            assert arena.bytes[source.start + position] == wanted, f"{op.name}: on its input {name}"
-        arena.bytes[target.start + position] = content[position]
+    sources = [
+        (name, ITEM_BYTES[graph[name].dtype], arena.span(name, row), arena.content(name, row))
+        for name in inputs
+    ]
+    for position in range(len(content) // width):
+        for name, size, span, wanted in sources:
+            here = slice(position * size, (position + 1) * size)
+            found = arena.bytes[span][here]
+            assert np.array_equal(found, wanted[here]), f"{op.name}: on its input {name}"
+        here = slice(position * width, (position + 1) * width)
+        arena.bytes[target][here] = content[here]
     arena.write(result, row)
     for name in repeated:
         arena.check(name, None, f"{op.name}, still reading,")
