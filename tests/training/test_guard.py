@@ -63,7 +63,7 @@ def both(made: Compiled, folder: Path) -> tuple[HostModel, GuardedTrainer]:
 @pytest.mark.parametrize(
     ("architecture", "guard", "options"),
     [
-        (residual, Guard(window=5, limit=2.0, snapshots=2), {"learning_rate": 0.3}),
+        (residual, Guard(window=5, limit=4.0, snapshots=2), {"learning_rate": 0.3}),
         (residual, Guard(window=4, factor=1.0, floor=0.0, rate_factor=0.9), {"momentum": 0.9}),
         (
             one_dimensional,
