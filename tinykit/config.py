@@ -98,8 +98,8 @@ class LearntSection(_Section):
 
 
 class ModelSection(_Section):
-    """[model]: the network, a full int8 .tflite or .onnx. `tinykit quantize` makes one of a float
-    model of Keras or ONNX.
+    """[model]: the network, a full int8 .tflite or .onnx (or, to infer only, an int16x8 .tflite).
+    `tinykit quantize` makes one of a float model of Keras or ONNX.
     With input_rows the C takes its input row by row, from a camera for instance.
     head = {classes = N} replaces the last layer by a fresh one for the classes of [data]; further
     keys: grow_to, names, seed. output, a name or a number from 0: of a model with several outputs

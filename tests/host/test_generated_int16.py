@@ -93,6 +93,24 @@ def test_several_inputs_and_outputs_of_both_types(tmp_path: Path) -> None:
     assert narrow.tolist() == [-128, 3, 3, 10, 127]
 
 
+def test_a_detour_through_int8_stays(tmp_path: Path) -> None:
+    """Equal scales, zero points 128 apart: back from int8 the codes are not what they were."""
+    graph = Int16Graph()
+    x = graph.tensor((1, 5), 0.001)
+    narrow = super(Int16Graph, graph).tensor((1, 5), 0.001, -128)
+    back, y = graph.tensor((1, 5), 0.001), graph.tensor((1, 5), 0.001)
+    graph.operator("QUANTIZE", [x], narrow)
+    graph.operator("QUANTIZE", [narrow], back)
+    graph.operator("RELU", [back], y)
+    graph.inputs, graph.outputs = [x], [y]
+    path = tmp_path / "detour.tflite"
+    path.write_bytes(write(graph))
+    codes = np.array([[-300, -1, 5, 255, 256]], np.int16)
+    (found,) = infer_generated(load_model(path), [codes], tmp_path, sanitize=False)
+    np.testing.assert_array_equal(found, [[0, 0, 5, 255, 255]])
+    np.testing.assert_array_equal(found, tflm(path.read_bytes(), codes))
+
+
 def test_a_float_input_and_output_are_the_edges(tmp_path: Path) -> None:
     """As the converter writes them unless it is told otherwise."""
     graph = Int16Graph()

@@ -60,7 +60,7 @@ def _undone(graph: Graph, op: Op) -> str:
         return ""
     x, between, y = graph[before.inputs[0]], graph[op.inputs[0]], graph[op.outputs[0]]
     lossless = (
-        x.dtype != between.dtype
+        {x.dtype, between.dtype} == {"int8", "uint8"}
         and x.quant.scale == between.quant.scale
         and abs(x.quant.zero_point0 - between.quant.zero_point0) == 128
     )
