@@ -32,8 +32,7 @@ class Int16Graph(Graph):
         self, shape: tuple[int, ...], scale: float | None = 1.0, zero_point: int = 0,
         type: str = "INT16",
     ) -> int:  # fmt: skip
-        unit = (scale, zero_point) in ((1 / 256, -128), (1 / 128, 0))
-        return super().tensor(shape, UNIT if unit else scale, 0, type)
+        return super().tensor(shape, scale, 0, type)
 
     def constant(
         self, data: Array, scale: tuple[float, ...] = (),
@@ -69,8 +68,10 @@ def mul(draw: Draw, now: Current) -> None:
 
 
 def softmax(draw: Draw, now: Current) -> None:
-    basic.softmax(draw, now)
-    now.scale = UNIT
+    y = now.graph.tensor(now.shape, UNIT)
+    beta = draw(st.sampled_from([1.0, 1.0, 0.5, 3.7]))
+    now.graph.operator("SOFTMAX", [now.tensor], y, {"Beta": beta}, version=2)
+    basic._move(now, y, now.shape, UNIT, 0)
 
 
 def logistic(draw: Draw, now: Current) -> None:
