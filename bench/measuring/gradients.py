@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from bench.measuring.photos import Samples
 from tinykit.codegen.generate import Compiled
+from tinykit.codegen.saved import Saved
 from tinykit.errors import PlanError, VerifyError
 from tinykit.host import HostModel
 from tinykit.ir import Array, Graph
@@ -97,9 +98,11 @@ def check(
         for index in range(steps):
             counted = host.train(*samples.learnt.step(index)).saturations
         saved, parameters = host.save(), parameters_of(host, training)
+        headroom = Saved.parse(saved, "the engine").headroom
         for index, name in enumerate(samples.names):
             sample, label = samples.checked.step(index)
-            found, step = _pairs(training, parameters, sample, label, (name, state))
+            step = Step(label=label, learning_rate=0.01, headroom=headroom)
+            found = _pairs(training, parameters, sample, step, (name, state))
             pairs += found
             saturations += step.saturations
             host.load(saved)
@@ -142,17 +145,16 @@ def parameters_of(host: HostModel, graph: Graph) -> Parameters:
 
 
 def _pairs(
-    graph: Graph, parameters: Parameters, sample: Array, label: int, names: tuple[str, str]
-) -> tuple[list[Pair], Step]:
+    graph: Graph, parameters: Parameters, sample: Array, step: Step, names: tuple[str, str]
+) -> list[Pair]:
     inputs = {graph.inputs[0]: sample}
-    step = Step(label=label, learning_rate=0.01)
     found = evaluate(graph, inputs, parameters=parameters, step=step).gradients
     true = evaluate(
-        graph, inputs, parameters=parameters, step=Step(label=label), real=True
+        graph, inputs, parameters=parameters, step=Step(label=step.label), real=True
     ).gradients
     if not found:  # a plan may leave out the backward pass of samples that are certain
-        return [Pair(name, *names, None, None) for name in true], step
-    return [pair_of(name, *names, found[name], true[name]) for name in true], step
+        return [Pair(name, *names, None, None) for name in true]
+    return [pair_of(name, *names, found[name], true[name]) for name in true]
 
 
 def pair_of(tensor: str, photo: str, state: str, found: Array, true: Array) -> Pair:

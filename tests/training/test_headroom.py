@@ -14,6 +14,7 @@ from tests.support import training_kernels
 from tests.support.architectures import residual
 from tests.support.training_kernels import Sanitized
 from tinykit.codegen import Compiled, compile_model, write
+from tinykit.codegen.saved import Saved
 from tinykit.host import HostModel
 from tinykit.ir import Array, Graph
 from tinykit.ops.evaluate import Step, evaluate
@@ -107,7 +108,7 @@ def test_generated_code_goes_on_with_its_headroom_after_load(tmp_path: Path) -> 
         if i == 3:
             saved, host = host.save(), HostModel(tmp_path)
             host.load(saved)
-            assert trainer.headroom > 0
+            assert Saved.parse(saved, "saved").headroom == trainer.headroom > 0
         answers.append(host.train(samples[i % len(samples)], i % 6))
         trainer.step(samples[i % len(samples)], i % 6)
         assert answers[-1].saturations == trainer.saturations

@@ -15,11 +15,12 @@ CRC = struct.Struct("<I")
 
 @dataclass(frozen=True)
 class Saved:
-    """identity: of the generated code; classes: in use, of a head that grows; block: the
-    parameters, as they lie in SRAM."""
+    """identity: of the generated code; classes: in use, of a head that grows; headroom: bits that
+    gradients have beyond the calibrated ones; block: the parameters, as they lie in SRAM."""
 
     identity: str
     classes: int
+    headroom: int
     block: bytes
 
     @classmethod
@@ -29,8 +30,8 @@ class Saved:
             raise UsageError(
                 f"{where}: is nothing that firmware saved", "`tinykit train --save FILE` keeps it"
             )
-        _, _, counts, _, _, _, size, identity = HEADER.unpack_from(data)
+        _, _, counts, begun, _, _, size, identity = HEADER.unpack_from(data)
         body, crc = data[: -CRC.size], CRC.unpack(data[-CRC.size :])[0]
         if len(body) != HEADER.size + size or zlib.crc32(body) != crc:
             raise UsageError(f"{where}: is damaged: length or checksum is wrong")
-        return cls(identity.hex(), counts >> 16, body[HEADER.size :])
+        return cls(identity.hex(), counts >> 16, begun >> 16 & 15, body[HEADER.size :])
