@@ -1,4 +1,5 @@
-"""LOG_SOFTMAX and DIV equal TensorFlow Lite Micro; an ARG_MAX at the end leaves the scores."""
+"""LOG_SOFTMAX, L2_NORMALIZATION and DIV equal TensorFlow Lite Micro; an ARG_MAX at the end leaves
+the scores."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from tests.ops.test_forward_property import EFFORT, SETTINGS, check
 from tests.support.goldens import tflm
 from tests.support.kernels import SanitizedKernels
-from tests.support.random_elementwise import log_softmax
+from tests.support.random_elementwise import l2_normalization, log_softmax
 from tests.support.random_models import RandomModel, models
 from tests.support.tflite_writer import Graph, write
 from tinykit.errors import ModelError
@@ -27,6 +28,14 @@ SHAPES = [FULL, (1, 1, 1, 5), (5,), (1,), (1, 3, 1, 1), (3, 1, 1)]
 @settings(SETTINGS, max_examples=100 * EFFORT)
 @given(model=models((log_softmax,)))
 def test_log_softmax_equals_tflm(
+    sanitized_kernels: SanitizedKernels, tmp_path: Path, model: RandomModel
+) -> None:
+    check(model, sanitized_kernels, tmp_path)
+
+
+@settings(SETTINGS, max_examples=100 * EFFORT)
+@given(model=models((l2_normalization,)))
+def test_l2_normalization_equals_tflm(
     sanitized_kernels: SanitizedKernels, tmp_path: Path, model: RandomModel
 ) -> None:
     check(model, sanitized_kernels, tmp_path)
@@ -119,3 +128,39 @@ def test_an_arg_max_at_the_end_leaves_the_scores(tmp_path: Path) -> None:
     assert int(scores.argmax()) == int(tflm(content, x)[0]) == 2
     with pytest.raises(ModelError, match=r"ARG_MAX #1 .*of \[1, 4, 9\] along axis 2"):
         load(classified((1, 4, 9), 2), tmp_path)
+
+
+def normalized(shape: tuple[int, ...], zero_point: int, output: tuple[float, int]) -> bytes:
+    graph = Graph()
+    x, y = graph.tensor(shape, 0.02, zero_point), graph.tensor(shape, *output)
+    graph.operator("L2_NORMALIZATION", [x], y, {})
+    graph.inputs, graph.outputs = [x], [y]
+    return write(graph)
+
+
+@pytest.mark.parametrize("zero_point", [-128, 0, 127])
+def test_l2_normalization_of_short_and_long_rows(
+    zero_point: int, sanitized_kernels: SanitizedKernels, tmp_path: Path
+) -> None:
+    """Lengths of 0, 1, the square roots of 2 and 3, and as long as sums of 32 bits allow."""
+    rows = np.full((6, 33000), zero_point, np.int8)
+    step = 1 if zero_point < 127 else -1
+    for row, count in enumerate((0, 1, 2, 3)):
+        rows[row, :count] += step
+    rows[4] = 127 if zero_point < 0 else -128
+    rows[5] = np.random.default_rng(1).integers(-128, 128, rows.shape[1])
+    for columns in (3, 33000):
+        x = np.ascontiguousarray(rows[None, :, :columns])
+        content = normalized(x.shape, zero_point, (1 / 128, 0))
+        graph = load(content, tmp_path)
+        golden = tflm(content, x).reshape(x.shape)
+        np.testing.assert_array_equal(sanitized_kernels.run(graph, x).reshape(x.shape), golden)
+        found = evaluate(graph, {graph.inputs[0]: x})[graph.outputs[0]]
+        np.testing.assert_array_equal(found.reshape(x.shape), golden)
+
+
+def test_l2_normalization_of_another_scale_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"L2_NORMALIZATION #0 .*supported is 1/128/0"):
+        load(normalized((1, 4), 0, (1 / 256, 0)), tmp_path)
+    with pytest.raises(ModelError, match="40000 values; at most 33025"):
+        load(normalized((1, 40000), 0, (1 / 128, 0)), tmp_path)

@@ -37,6 +37,10 @@ def log_softmax(draw: Draw, now: Current) -> None:
     _unary(draw, now, "LOG_SOFTMAX", (16 / 256, 127), {})
 
 
+def l2_normalization(draw: Draw, now: Current) -> None:
+    _unary(draw, now, "L2_NORMALIZATION", (1 / 128, 0), {})
+
+
 def leaky_relu(draw: Draw, now: Current) -> None:
     alpha = float(np.float32(draw(st.sampled_from([0.1, 0.3, 1.5, -0.25]))))
     _unary(draw, now, "LEAKY_RELU", None, {"Alpha": alpha})

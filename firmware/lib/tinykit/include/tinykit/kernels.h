@@ -183,6 +183,12 @@ typedef struct {
     int8_t reverse_shift;
 } tk_log_softmax;
 
+/* L2_NORMALIZATION: every row divided by its length. */
+typedef struct {
+    uint32_t rows, depth;
+    int32_t zero_point;
+} tk_l2_normalization;
+
 /* SVDF: F filters over C inputs, each with the last M features in the state and M time weights;
  * `rank` neighbours make one output.  Weights in pairs and in two blocks, as in tk_conv2d. */
 typedef struct {
@@ -277,6 +283,7 @@ void tk_lookup_s8(const tk_lookup *lookup, const int8_t *input, int8_t *output);
 void tk_softmax_s8(const tk_softmax *softmax, const int8_t *input, int8_t *output);
 
 void tk_log_softmax_s8(const tk_log_softmax *op, const int8_t *input, int8_t *output);
+void tk_l2_normalization_s8(const tk_l2_normalization *op, const int8_t *input, int8_t *output);
 
 void tk_mean_s8(const tk_mean *mean, const int8_t *input, int8_t *output);
 void tk_reduce_max_s8(const tk_reduce_max *op, const int8_t *input, int8_t *output);
