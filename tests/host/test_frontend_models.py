@@ -13,6 +13,7 @@ from tests.frontend.test_audio_frontend import recording
 from tests.support.networks import Network
 from tinykit.codegen import generate
 from tinykit.config import parse_config
+from tinykit.data import codings
 from tinykit.errors import UsageError
 from tinykit.frontend import AudioFrontend
 from tinykit.frontend.model import ModelFrontend, audio_for, motion_for
@@ -210,8 +211,9 @@ def test_recordings_of_a_project_become_inputs(tmp_path: Path) -> None:
         sound.writeframes(x[0].tobytes())
     text = f'[model]\npath = "{model("okay_nabu")}"\n[data]\ntest = "test.npz"\n'
     (tmp_path / "tinykit.toml").write_text(text)
+    plain = Project.open(tmp_path)
     with pytest.raises(UsageError, match="recordings of a sensor") as caught:
-        Project.open(tmp_path).samples("test")
+        plain.samples("test").quantized(codings(plain.graph()))
     assert "[frontend]" in caught.value.hint
     (tmp_path / "tinykit.toml").write_text(
         text + '[frontend]\nkind = "audio"\nfeature_scale = 0.0390625\n'

@@ -41,6 +41,7 @@ FUNCTIONS: dict[str, Any] = {
     "elu": lambda x, _: tf.nn.elu(x),
     "abs": lambda x, _: tf.abs(x),
     "neg": lambda x, _: -x,
+    "square": lambda x, _: x * x,
     "rsqrt": lambda x, _: tf.math.rsqrt(tf.maximum(x, 1e-9)),
     "exp": lambda x, _: tf.exp(x),
     "gelu": lambda x, alpha: tf.nn.gelu(x, approximate=alpha == 1),

@@ -1,7 +1,7 @@
 """Operators for which a converter has no int8: float32 between a DEQUANTIZE and a QUANTIZE.
 
 They become operators from int8 to int8 again, in the same arithmetic: the NEG of layer
-normalization, for instance.
+normalization, for instance, and the SQUARE of Keras's UnitNormalization.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import replace
 from tinykit.importers.dilation import only_reader
 from tinykit.importers.tflite_file import FileGraph
 
-FLOAT = ("NEG",)  # of them the operator's file knows the arithmetic
+FLOAT = ("NEG", "SQUARE")  # of them the operator's file knows the arithmetic
 
 
 def join_float_islands(graph: FileGraph) -> FileGraph:

@@ -167,10 +167,10 @@ def float_table(function: Callable[[Array], Array]) -> Callable[..., Array]:
     return table
 
 
-def neg_table(x: Quantization, y: Quantization, alpha: float) -> Array:
-    """By float32 as DEQUANTIZE, NEG and QUANTIZE have it."""
+def island_table(function: Callable[[Array], Array], x: Quantization, y: Quantization) -> Array:
+    """By float32 as DEQUANTIZE, the function and QUANTIZE have it."""
     real = (x.scale0 * (CODES - x.zero_point0)).astype(F)
-    scaled = (-real / F(y.scale0)).astype(np.float64)
+    scaled = (function(real) / F(y.scale0)).astype(np.float64)
     rounded = np.copysign(np.floor(np.abs(scaled) + 0.5), scaled)
     return int8(np.clip(rounded, -512, 512) + y.zero_point0)
 
@@ -407,13 +407,28 @@ class Neg(Pointwise):
     note = "in float between DEQUANTIZE and QUANTIZE, as converters write it: a table of 256 bytes"
 
     def codes(self, x: Quantization, y: Quantization, alpha: float) -> Array:
-        return neg_table(x, y, alpha)
+        return island_table(np.negative, x, y)
 
     def real(self, x: Array, alpha: float) -> Array:
         return -x
 
     def slope(self, x: Array, alpha: float) -> Array:
         return np.full(x.shape, -1.0)
+
+
+class Square(Pointwise):
+    kind = "square"
+    tflite = ("SQUARE",)
+    note = Neg.note
+
+    def codes(self, x: Quantization, y: Quantization, alpha: float) -> Array:
+        return island_table(np.square, x, y)
+
+    def real(self, x: Array, alpha: float) -> Array:
+        return x * x
+
+    def slope(self, x: Array, alpha: float) -> Array:
+        return 2 * x
 
 
 class Rsqrt(Pointwise):
@@ -464,5 +479,6 @@ class Gelu(Pointwise):
 
 
 OPERATORS = (
-    Logistic(), Tanh(), LeakyRelu(), HardSwish(), Elu(), Abs(), Neg(), Rsqrt(), Exp(), Gelu(),
+    Logistic(), Tanh(), LeakyRelu(), HardSwish(), Elu(), Abs(), Neg(), Square(), Rsqrt(), Exp(),
+    Gelu(),
 )  # fmt: skip
