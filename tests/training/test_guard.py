@@ -290,9 +290,9 @@ def test_wrong_labels_cost_nothing_that_was_learnt(
     lost, none = trained(task, labels, None, tmp_path / "without")
     kept, rollbacks = trained(task, labels, Guard(snapshots=snapshots), tmp_path / "with")
     assert none == 0
-    assert lost[1] == kept[1] > 0.95
+    assert lost[1] == kept[1] > 0.9
     assert max(lost[2:]) < 0.7
-    assert min(kept[1:]) > 0.95
+    assert min(kept[1:]) > 0.9
     assert rollbacks > 10
 
 
@@ -301,7 +301,7 @@ def test_a_rate_that_is_absurd_is_halved_until_it_learns(task: Task, tmp_path: P
     lost, _ = trained(task, task[1], None, tmp_path / "without", 20.0)
     kept, rollbacks = trained(task, task[1], Guard(), tmp_path / "with", 20.0)
     assert max(lost) < 0.7
-    assert kept[-1] > 0.95
+    assert kept[-1] > 0.9
     assert 3 < rollbacks < 20
 
 
