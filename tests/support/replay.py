@@ -22,8 +22,8 @@ from tinykit.schedule.facts import scratch_name, sums_name
 # The other kernels whose headers allow the result to lie exactly on the first input.
 EXACTLY_ON_INPUT = frozenset(
     {
-        "softmax", "activation_grad", "channel_scale", "gradient_add", "lookup_grad",
-        "depthwise_input_grad",
+        "softmax", "l2_normalization", "activation_grad", "channel_scale", "gradient_add",
+        "lookup_grad", "depthwise_input_grad",
     }
 )  # fmt: skip
 OF_ONE_SHAPE = frozenset({"depthwise_input_grad"})  # where the two have one
