@@ -7,7 +7,7 @@ ones, as far as these say `int16`; here is what is different.  Inference only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -107,7 +107,8 @@ def convolution_call(
     struct = Struct("tk_convolution16", fields)
     if depthwise:
         return Call("tk_depthwise_conv2d_s16", struct, (x.name, y.name))
-    scratch = 4 if direct else 4 * -(-seen // 2)
+    pixels = min(2, cast(int, sizes["output_width"]))  # that the kernel computes at once
+    scratch = 4 if direct else 4 * -(-seen // 2) * pixels
     return Call("tk_conv2d_s16", struct, (x.name, y.name, "$scratch"), scratch)
 
 

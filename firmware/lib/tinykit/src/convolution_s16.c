@@ -15,7 +15,8 @@ static int16_t finish(const tk_convolution16 *conv, int32_t o, int64_t sum) {
 
 /* Adds two channels' products over the n positions (an even number) of a patch to `sums`: in 32
  * bits as far as they hold, in 64 from there on. */
-static void add_products(const int16_t *x, const int8_t *w, int32_t n, int64_t *sums) {
+static __attribute__((noinline)) void add_products(const int16_t *x, const int8_t *w, int32_t n,
+                                                   int64_t *sums) {
     while (n > 0) {
         const int32_t part = tk_min(n, SAFE);
         const int16_t *end = x + part;
@@ -36,17 +37,56 @@ static void add_products(const int16_t *x, const int8_t *w, int32_t n, int64_t *
     }
 }
 
-/* All channels of the pixel that sees `patch`. */
-static void make_pixel(const tk_convolution16 *conv, const int16_t *patch, int32_t positions,
-                       int16_t *output) {
+/* The same for two pixels at once. */
+static __attribute__((noinline)) void add_products_of_two(const int16_t *x, const int16_t *next,
+                                                          const int8_t *w, int32_t n, int64_t *sums,
+                                                          int64_t *next_sums) {
+    while (n > 0) {
+        const int32_t part = tk_min(n, SAFE);
+        const int16_t *end = x + part;
+        int32_t a = 0, b = 0, c = 0, d = 0;
+        for (; x != end; x += 2, next += 2, w += 4) {
+#if TK_DSP
+            const uint32_t weights = tk_load(w), inputs = tk_load(x), others = tk_load(next);
+            const uint32_t even = tk_even_bytes(weights), odd = tk_odd_bytes(weights);
+            a = tk_smlad(inputs, even, a);
+            b = tk_smlad(inputs, odd, b);
+            c = tk_smlad(others, even, c);
+            d = tk_smlad(others, odd, d);
+#else
+            a += x[0] * w[0] + x[1] * w[2];
+            b += x[0] * w[1] + x[1] * w[3];
+            c += next[0] * w[0] + next[1] * w[2];
+            d += next[0] * w[1] + next[1] * w[3];
+#endif
+        }
+        sums[0] += a;
+        sums[1] += b;
+        next_sums[0] += c;
+        next_sums[1] += d;
+        n -= part;
+    }
+}
+
+/* All channels of a pixel that sees `patch`, and of the next one unless that is NULL. */
+static void make_pixels(const tk_convolution16 *conv, const int16_t *patch, const int16_t *next,
+                        int32_t positions, int16_t *output) {
+    const int32_t channels = conv->output_channels;
     const int8_t *w = conv->weights;
-    for (int32_t o = 0; o < conv->output_channels; o += 2, w += 2 * positions) {
-        const int two = o + 1 < conv->output_channels;
-        int64_t sums[2] = {conv->bias[o], two ? conv->bias[o + 1] : 0};
-        add_products(patch, w, positions, sums);
-        output[o] = finish(conv, o, sums[0]);
-        if (two) {
-            output[o + 1] = finish(conv, o + 1, sums[1]);
+    for (int32_t o = 0; o < channels; o += 2, w += 2 * positions) {
+        const int32_t count = tk_min(channels - o, 2);
+        const int64_t first = conv->bias[o], second = conv->bias[o + count - 1];
+        int64_t sums[2] = {first, second}, next_sums[2] = {first, second};
+        if (next == NULL) {
+            add_products(patch, w, positions, sums);
+        } else {
+            add_products_of_two(patch, next, w, positions, sums, next_sums);
+        }
+        for (int32_t i = 0; i < count; i++) {
+            output[o + i] = finish(conv, o + i, sums[i]);
+            if (next != NULL) {
+                output[channels + o + i] = finish(conv, o + i, next_sums[i]);
+            }
         }
     }
 }
@@ -81,25 +121,33 @@ static void fill_patch(const tk_convolution16 *conv, const int16_t *input, const
     }
 }
 
+/* What output pixel ox of the row that `view` stands for sees: where it lies in the input, or
+ * gathered in `patch` with the even number of positions. */
+static const int16_t *patch_of(const tk_convolution16 *conv, const int16_t *input, tk_view *view,
+                               int32_t ox, int16_t *patch, int32_t positions) {
+    tk_view_column(view, conv->window, conv->input_channels, ox);
+    if (conv->direct) {
+        return input + view->rows.offset + view->column;
+    }
+    patch[positions - 1] = 0; /* an odd number is filled up */
+    fill_patch(conv, input, view, patch);
+    return patch;
+}
+
 void tk_conv2d_row_s16(const tk_convolution16 *conv, const int16_t *input, int32_t ring, int32_t oy,
                        int16_t *output, int16_t *scratch) {
     const tk_window *w = conv->window;
     const int32_t seen = (int32_t)w->kernel_height * w->kernel_width * conv->input_channels;
+    const int32_t positions = (seen + 1) & ~1, width = w->output_width;
     tk_view view;
     tk_view_row(&view, w, ring, conv->input_channels, oy);
-    for (int32_t ox = 0; ox < w->output_width; ox++) {
-        const int16_t *patch = scratch;
-        tk_view_column(&view, w, conv->input_channels, ox);
-        if (conv->direct) {
-            patch = input + view.rows.offset + view.column;
-        } else {
-            fill_patch(conv, input, &view, scratch);
-            if (seen & 1) {
-                scratch[seen] = 0;
-            }
+    for (int32_t ox = 0; ox < width; ox += 2) {
+        const int16_t *patch = patch_of(conv, input, &view, ox, scratch, positions), *next = NULL;
+        if (ox + 1 < width) {
+            next = patch_of(conv, input, &view, ox + 1, scratch + positions, positions);
         }
-        make_pixel(conv, patch, (seen + 1) & ~1, output);
-        output += conv->output_channels;
+        make_pixels(conv, patch, next, positions, output);
+        output += 2 * conv->output_channels;
     }
 }
 

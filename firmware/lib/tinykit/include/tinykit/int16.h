@@ -67,7 +67,8 @@ typedef struct {
     int8_t shift;
 } tk_softmax16;
 
-/* scratch: what a pixel sees, up2(KH * KW * C) int16; unless direct. */
+/* scratch: what two pixels (one, in maps of width 1) see, up2(KH * KW * C) int16 each; unless
+ * direct. */
 void tk_conv2d_row_s16(const tk_convolution16 *conv, const int16_t *input, int32_t ring, int32_t oy,
                        int16_t *output, int16_t *scratch);
 void tk_conv2d_s16(const tk_convolution16 *conv, const int16_t *input, int16_t *output,
