@@ -273,6 +273,7 @@ SCALARS = {
     "tk_reconstruction_error_s8": "step",
     "tk_step_begin": "step",
     "tk_step_end": "step",
+    "tk_guard_begin": "times that it went back",
     "tk_rate_of": "output channels",
     "tk_update_rate": "output channels, weights of depthwise layers",
     "tk_channel_multiplier": "output channels",

@@ -166,7 +166,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "momentum": {"learning_rate": 0.004, "momentum": 0.9},
     "momentum, accumulated": {"learning_rate": 0.01, "momentum": 0.8, "accumulate": 3},
     "momentum, cosine": {
-        "learning_rate": 0.006, "momentum": 0.9, "schedule": "cosine", "total_steps": 120,
+        "learning_rate": 0.004, "momentum": 0.9, "schedule": "cosine", "total_steps": 120,
         "warmup_steps": 20,
     },
     "int32": {"learning_rate": 0.02, "master": "int32"},

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 
 
 def multiplier(graph: Graph, op: Op) -> tuple[int, int]:
-    """(multiplier, shift): the ratio of the scales in float64 (CalculateReluOpData)."""
+    """(multiplier, shift): the ratio of the scales, in float64 (TFLM's CalculateReluOpData), but of
+    RELU6 in float32 (TFLite's ReluPrepare)."""
     x, y = graph[op.inputs[0]].quant, graph[op.outputs[0]].quant
-    return quantize_multiplier(x.scale0 / y.scale0)
+    single = float(np.float32(x.scale0) / np.float32(y.scale0))
+    return quantize_multiplier(single if op.kind == "relu6" else x.scale0 / y.scale0)
 
 
 @dataclass(frozen=True)

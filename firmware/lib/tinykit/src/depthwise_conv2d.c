@@ -47,7 +47,8 @@ static tiles tiles_of(const tk_depthwise_conv2d *conv, int16_t *scratch) {
 static void place_tile(const tk_depthwise_conv2d *conv, tk_tile *tile, int32_t o, int32_t ox,
                        int32_t count, int8_t *row) {
     const int32_t c = conv->per_channel ? o : 0;
-    tile->pairs = conv->window->stride_width == 1 ? count / 2 : 0;
+    /* With stride 1 weights lie as pairs take them: the last of an odd number is half a pair. */
+    tile->pairs = conv->window->stride_width == 1 ? (count + 1) / 2 : 0;
     tile->singles = count - 2 * tile->pairs;
     tile->bias = conv->bias + o;
     tile->multiplier = conv->multiplier + c;

@@ -21,7 +21,7 @@ typedef struct {
     int32_t twice_zero; /* 2 * output zero point + 1 */
     int32_t channels;
     int32_t pairs;       /* of outputs, with stride 1 */
-    int32_t singles;     /* outputs behind them */
+    int32_t singles;     /* outputs behind them; -1: the last pair is one output */
     int32_t wide;        /* sums may reach 2^30 */
     int32_t plane_bytes; /* of a channel's planes */
     int32_t words_bytes; /* of a channel's words */
