@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.support.arm_kernels import ArmKernels
 from tests.support.goldens import tflm
+from tests.support.networks import Network
 from tests.support.random_models import (
     RandomModel,
     Rule,
@@ -37,6 +38,7 @@ from tests.support.split import split_weights
 from tests.support.tflite_writer import Graph, write
 from tinykit.importers import load_model
 from tinykit.ops.base import Call
+from tinykit.ops.evaluate import evaluate
 
 pytestmark = pytest.mark.skipif(
     shutil.which("arm-none-eabi-gcc") is None, reason="arm-none-eabi-gcc is not installed"
@@ -73,6 +75,24 @@ def test_kernels_equal_tflm(core: str, rules: tuple[Rule, ...], tmp_path: Path) 
             np.testing.assert_array_equal(kernels.run(variant, x), tflm(model.content, x))
 
     run()
+
+
+@pytest.mark.parametrize("core", CORES)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_rows_and_last_tiles_of_one_output(core: str, stride: int) -> None:
+    """DSP kernels take outputs in pairs, and a row in tiles of 20 columns: one output is left."""
+    kernels = ArmKernels(core)
+    for width in range(2, 8):
+        tile = ((20 - width) // stride + 1) & ~1
+        for outputs in (1, tile + 1):
+            net = Network((1, 4, (outputs - 1) * stride + width, 6), seed=width)
+            y = net.conv(
+                "x", 0, (2, width), (stride, stride), padding=(0, 0, 0, 0), multiplier=1
+            )  # fmt: skip
+            graph, x = net.graph(y), net.inputs(1)[0]
+            assert graph[y].shape[2] == outputs
+            expected = evaluate(graph, {"x": x})[y]
+            np.testing.assert_array_equal(kernels.run(graph, x), expected, f"{width}, {outputs}")
 
 
 def test_accesses_outside_are_found(tmp_path: Path) -> None:
