@@ -14,7 +14,7 @@ def inspect(
     json: Json = False,
     verbose: Verbose = False,
 ) -> None:
-    """Show a model's layers, cost, memory, what learns, and boards it fits."""
+    """Show a model's layers, cost, memory, plan, and boards it fits."""
     from tinykit.project import Project
     from tinykit.report.generated import learning_parts
     from tinykit.report.model import inspect_report
