@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from typer.testing import CliRunner
 
@@ -40,6 +41,22 @@ def test_it_keeps_the_classes(model: Path) -> None:
         "conv2d", "depthwise_conv2d", "conv2d", "add", "average_pool2d", "reshape",
         "fully_connected",
     ]  # fmt: skip
+
+
+def test_weights_in_a_file_of_their_own(model: Path) -> None:
+    """As PyTorch's newer exporter writes them."""
+    apart = model.with_name("apart.onnx")
+    onnx.save(
+        onnx.load(str(model)), str(apart), save_as_external_data=True, location="apart.data",
+        size_threshold=0,
+    )  # fmt: skip
+    assert apart.with_name("apart.data").stat().st_size > 1000
+    x = np.moveaxis(samples(SHAPE, 60), 1, -1)
+    whole, parts = model.with_name("whole_int8.onnx"), model.with_name("apart_int8.onnx")
+    quantize_onnx(model, x, whole)
+    quantize_onnx(apart, x, parts)
+    for a, b in zip(load_model(whole).ops, load_model(parts).ops, strict=True):
+        assert (a.kind, a.attributes) == (b.kind, b.attributes)
 
 
 def test_operators_that_onnxruntime_leaves_and_batch_normalization(tmp_path: Path) -> None:

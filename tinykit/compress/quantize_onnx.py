@@ -56,7 +56,7 @@ def quantize_onnx(
         out.write_bytes(quantized)
     except OSError as error:
         raise TinykitError(f"{out}: cannot be written: {error.strerror}") from None
-    floats, ints = (_classes(run, name, x) for run in (model.read_bytes(), quantized))
+    floats, ints = (_classes(run, name, x) for run in (_content(model), quantized))
     return QuantizationReport(
         out=out,
         bytes_float=model.stat().st_size,
@@ -118,11 +118,12 @@ def _quantized(model: Path, name: str, samples: FloatArray) -> bytes:
             return next(queue, None)
 
     with tempfile.TemporaryDirectory() as folder:
-        folded, out = Path(folder) / "folded.onnx", Path(folder) / "int8.onnx"
+        whole, folded, out = (Path(folder) / f"{part}.onnx" for part in ("whole", "folded", "int8"))
         try:
             with _silent():
+                whole.write_bytes(_content(model))
                 tool.shape_inference.quant_pre_process(
-                    str(model), str(folded), skip_symbolic_shape=True
+                    str(whole), str(folded), skip_symbolic_shape=True
                 )
                 tool.quantize_static(
                     str(folded), str(out), Reader(), quant_format=tool.QuantFormat.QDQ,
@@ -134,6 +135,14 @@ def _quantized(model: Path, name: str, samples: FloatArray) -> bytes:
             first = (str(error).splitlines() or [type(error).__name__])[0][:200]
             raise ModelError(f"onnxruntime cannot quantize it: {first}") from error
         return out.read_bytes()
+
+
+def _content(model: Path) -> bytes:
+    """A model with all its weights, also those in a file of their own."""
+    import onnx
+
+    content: bytes = onnx.load(str(model)).SerializeToString()
+    return content
 
 
 def _classes(model: bytes, name: str, samples: FloatArray) -> npt.NDArray[np.int64]:
