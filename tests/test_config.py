@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tinykit.config import load_config, parse_config
+from tinykit.config import FrontendSection, load_config, parse_config
 from tinykit.errors import UsageError
+from tinykit.frontend import AudioFrontend
 
 WHOLE = """
 [project]
@@ -109,3 +110,11 @@ def test_mistakes_in_a_head_are_one_line(head: str, message: str) -> None:
     assert message in caught.value.message
     assert "\n" not in caught.value.message
     assert caught.value.message.startswith("tinykit.toml:2")
+
+
+def test_keys_of_sound_have_the_defaults_of_its_frontend() -> None:
+    """They stand twice: to read a configuration does not need the frontend, and NumPy with it."""
+    own = {"multiplier", "divisor", "zero_point"}  # of the model's input, where it says them
+    for name, field in AudioFrontend.__dataclass_fields__.items():
+        if name not in own:
+            assert FrontendSection.model_fields[name].default == field.default, name

@@ -262,20 +262,16 @@ class FloatNetwork:
         return self.tf.reduce_mean(value(op.inputs[0]), attributes.axes, attributes.keep_dims)
 
     def _average_pool2d(self, op: Op, value: Any) -> Tensor:
-        attributes: Any = op.attributes
-        if any(attributes.padding):
-            raise ModelError(f"{op.name}: a padded average has no float counterpart here")
-        return self.tf.nn.avg_pool2d(
-            value(op.inputs[0]), attributes.kernel, attributes.stride, "VALID"
-        )
+        return self._pooled(op, value, self.tf.nn.avg_pool2d, "average")
 
     def _max_pool2d(self, op: Op, value: Any) -> Tensor:
+        return self._pooled(op, value, self.tf.nn.max_pool2d, "maximum")
+
+    def _pooled(self, op: Op, value: Any, pool: Any, what: str) -> Tensor:
         attributes: Any = op.attributes
         if any(attributes.padding):
-            raise ModelError(f"{op.name}: a padded maximum has no float counterpart here")
-        return self.tf.nn.max_pool2d(
-            value(op.inputs[0]), attributes.kernel, attributes.stride, "VALID"
-        )
+            raise ModelError(f"{op.name}: a padded {what} has no float counterpart here")
+        return pool(value(op.inputs[0]), attributes.kernel, attributes.stride, "VALID")
 
     def _reshape(self, op: Op, value: Any) -> Tensor:
         return self.tf.reshape(value(op.inputs[0]), [-1, *self.graph[op.outputs[0]].shape[1:]])
